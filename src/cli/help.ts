@@ -1,0 +1,44 @@
+/** The text of `marmot -help`, made from the option table. */
+
+import type { Option } from "../config/option.ts";
+import { OPTIONS } from "../config/options.ts";
+
+const WIDTH = 100;
+const INDENT = " ".repeat(8);
+
+/** Help for all flags, ended by a line break. */
+export function helpText(): string {
+  const options = Object.values<Option<unknown>>(OPTIONS);
+  return [
+    "Marmot replicates a SQLite database over NATS JetStream: any node may write, all become equal.",
+    "",
+    "Usage: marmot [flags]",
+    "",
+    ...options.flatMap(describeOption),
+    "",
+    "A switch is on when it is named; turn it off with -switch=false. -flag value, -flag=value and --flag=value",
+    "are the same. Exit codes: 0 done or stopped by a signal, 1 failed, 2 wrong usage; a second signal ends at",
+    "once with 128 and the signal's number.",
+    "",
+  ].join("\n");
+}
+
+function describeOption(option: Option<unknown>): string[] {
+  const isOff = option.valueName === null && option.defaultValue === false;
+  const text = isOff ? option.text : `${option.text} (default ${option.defaultText})`;
+  const value = option.valueName === null ? "" : ` ${option.valueName}`;
+  return [`  -${option.flag}${value}`, ...wrap(text)];
+}
+
+function wrap(text: string): string[] {
+  const lines: string[] = [];
+  let current = INDENT;
+  for (const word of text.split(" ")) {
+    if (current !== INDENT && current.length + 1 + word.length > WIDTH) {
+      lines.push(current);
+      current = INDENT;
+    }
+    current += current === INDENT ? word : ` ${word}`;
+  }
+  return [...lines, current];
+}

@@ -1,0 +1,66 @@
+/** One run of the program: the command line, what it asks for, and the exit code that it ends with. */
+
+import { type Config, parseCommandLine } from "../config/config.ts";
+import type { OptionName } from "../config/options.ts";
+import { cleanUp } from "../node/clean_up.ts";
+import { runNode } from "../node/run_node.ts";
+import { createLog } from "../observability/console_log.ts";
+import type { Log } from "../observability/log.ts";
+import { describeFailure, EXIT_DONE } from "./failure.ts";
+import { helpText } from "./help.ts";
+import { versionText } from "./version.ts";
+
+export interface Terminal {
+  /** What was asked for: help, the version. */
+  writeOutput(text: string): void;
+  /** Why the run failed. */
+  writeError(text: string): void;
+}
+
+/** Does what the command line asks for until it is done or `stop` aborts. Never throws. */
+export async function runCommandLine(
+  args: readonly string[],
+  { terminal, stop }: { terminal: Terminal; stop: AbortSignal },
+): Promise<number> {
+  let verbose = false;
+  try {
+    const invocation = parseCommandLine(args);
+    switch (invocation.action) {
+      case "help":
+        terminal.writeOutput(helpText());
+        break;
+      case "version":
+        terminal.writeOutput(versionText());
+        break;
+      case "run":
+        verbose = invocation.config.verbose;
+        await run(invocation.config, invocation.givenOptions, stop);
+    }
+    return EXIT_DONE;
+  } catch (error) {
+    if (stop.aborted && error === stop.reason) return EXIT_DONE;
+    const failure = describeFailure(error, verbose);
+    terminal.writeError(failure.text);
+    return failure.exitCode;
+  }
+}
+
+async function run(config: Config, givenOptions: ReadonlySet<OptionName>, stop: AbortSignal): Promise<void> {
+  const log = createLog({ verbose: config.verbose });
+  if (config.cleanup) return await cleanUp(config, log);
+  sayWhatIsMissing(config, { givenOptions, log });
+  stop.addEventListener("abort", () => log.info("stopping", { reason: String(stop.reason.message) }), {
+    once: true,
+  });
+  await runNode(config, log, stop);
+}
+
+/** Snapshots are on by default, so only a person who asked for them is told that they are not there yet. */
+function sayWhatIsMissing(
+  config: Config,
+  { givenOptions, log }: { givenOptions: ReadonlySet<OptionName>; log: Log },
+): void {
+  if (config.enableSnapshot && givenOptions.has("enableSnapshot")) {
+    log.warn("snapshots come with a later release, enable-snapshot has no effect yet");
+  }
+}

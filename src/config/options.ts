@@ -1,0 +1,154 @@
+/**
+ * THE option table: flags, defaults, help text, validation, the Config type and the README's table all come
+ * from here. The keys are the names of Config's fields; the order is the order in help.
+ */
+
+import { parseNatsUrls, parseStreamPrefix, parseSubjectPrefix } from "./nats_names.ts";
+import {
+  choiceOption,
+  identityOption,
+  InvalidValueError,
+  numberOption,
+  type Option,
+  switchOption,
+  textOption,
+} from "./option.ts";
+
+/** Each shard is a stream with a consumer on every node, so a count beyond this is a slip. */
+const MAX_SHARDS = 1024;
+
+/** JetStream's limit on the replicas of a stream. */
+export const MAX_LOG_REPLICAS = 5;
+
+export const OPTIONS = {
+  dbPath: textOption({
+    flag: "db-path",
+    valueName: "path",
+    defaultText: "/tmp/marmot.db",
+    text: "The SQLite database to replicate.",
+    parse: parseDatabasePath,
+  }),
+  nodeId: identityOption({
+    flag: "node-id",
+    defaultText: "random",
+    text: "This node's id, an unsigned 64-bit number that no other node has. " +
+      "A random one is chosen once and kept in the database.",
+  }),
+  natsUrls: textOption({
+    flag: "nats-url",
+    valueName: "urls",
+    defaultText: "nats://127.0.0.1:4222",
+    text:
+      "The NATS servers, separated by commas. Credentials go into the URL: nats://user:password@host:4222.",
+    isSecret: true,
+    parse: parseNatsUrls,
+  }),
+  shards: numberOption({
+    flag: "shards",
+    defaultValue: 8,
+    minimum: 1,
+    maximum: MAX_SHARDS,
+    text: "The number of streams that the tables are spread over, the same on every node. " +
+      "With 1, replicas see whole transactions only.",
+  }),
+  maxLogEntries: numberOption({
+    flag: "max-log-entries",
+    defaultValue: 1024,
+    minimum: 1,
+    maximum: Number.MAX_SAFE_INTEGER,
+    text: "How many messages a stream keeps. Streams that exist keep their setting.",
+  }),
+  logReplicas: numberOption({
+    flag: "log-replicas",
+    defaultValue: 1,
+    minimum: -1000,
+    maximum: 1000,
+    text: "How many NATS servers keep each stream, at most 5; below 1 means half of the shards plus 1. " +
+      "Streams that exist keep their setting.",
+  }),
+  streamPrefix: textOption({
+    flag: "stream-prefix",
+    valueName: "name",
+    defaultText: "marmot-changes",
+    text: "How the streams' names begin; the shard's number follows.",
+    parse: parseStreamPrefix,
+  }),
+  subjectPrefix: textOption({
+    flag: "subject-prefix",
+    valueName: "name",
+    defaultText: "marmot-change-log",
+    text: "How the streams' subjects begin; the shard's number and the table's name follow.",
+    parse: parseSubjectPrefix,
+  }),
+  wireFormat: choiceOption({
+    flag: "wire-format",
+    valueName: "format",
+    choices: ["batch", "v0.6"],
+    text:
+      "How changes are written: batch, or v0.6 in a cluster that still holds nodes of the original Marmot. " +
+      "Both are always read.",
+  }),
+  compress: switchOption({
+    flag: "compress",
+    defaultValue: false,
+    text: "Compress messages with Zstandard, the same on every node.",
+  }),
+  seqMapPath: textOption({
+    flag: "seq-map-path",
+    valueName: "path",
+    defaultText: "/tmp/seq-map.cbor",
+    text:
+      "A copy of the cursors, as the original Marmot keeps them. It is read only when a node is upgraded.",
+    parse: parsePath,
+  }),
+  enableSnapshot: switchOption({
+    flag: "enable-snapshot",
+    defaultValue: true,
+    text: "Save and restore snapshots. They come with a later release: until then this has no effect.",
+  }),
+  saveSnapshot: switchOption({
+    flag: "save-snapshot",
+    defaultValue: false,
+    text: "Save a snapshot and end. It comes with a later release: until then it is refused.",
+  }),
+  cleanup: switchOption({
+    flag: "cleanup",
+    defaultValue: false,
+    text: "Remove everything that Marmot put into the database and end.",
+  }),
+  verbose: switchOption({
+    flag: "verbose",
+    defaultValue: false,
+    text: "Log at debug level as well.",
+  }),
+  version: switchOption({
+    flag: "version",
+    defaultValue: false,
+    text: "Print the version of Marmot and of its parts, and end.",
+  }),
+  help: switchOption({
+    flag: "help",
+    defaultValue: false,
+    text: "Print this help, and end.",
+  }),
+};
+
+export type OptionName = keyof typeof OPTIONS;
+
+/** The value of every option, whether given or not. */
+export type OptionValues = {
+  readonly [Name in OptionName]: (typeof OPTIONS)[Name] extends Option<infer T> ? T : never;
+};
+
+function parsePath(value: string): string {
+  if (value === "") throw new InvalidValueError("it must not be empty");
+  if (value.includes("\0")) throw new InvalidValueError("a path can't hold a NUL character");
+  return value;
+}
+
+function parseDatabasePath(value: string): string {
+  if (value === ":memory:") {
+    throw new InvalidValueError("a database in memory is seen by one process only", "Name a database file.");
+  }
+  return parsePath(value);
+}

@@ -1,0 +1,286 @@
+/**
+ * Applies stream messages in bounded write transactions. Everything that follows from a message happens in the
+ * transaction that moves its stream's cursor past it: rows, settled entries, origin marks, parked and quarantined messages, the
+ * journal. A message is decoded once; what to do with one that fails is decided by apply_policy.ts.
+ */
+import { errorText, MarmotError } from "../errors.ts";
+import type { Log } from "../observability/log.ts";
+import type { Envelope } from "../wire/batch_codec.ts";
+import { decodeBody } from "../wire/batch_codec.ts";
+import { decodeMessage } from "../wire/message.ts";
+import { decideOnApplyError } from "./apply_policy.ts";
+import type { ArmedTable, ArmedTables, SuspendedTrigger } from "./armed_tables.ts";
+import { type Applicant, type AppliedEvents, BatchApplier } from "./batch_applier.ts";
+import { bodyOfRowEvent } from "./column_mapping.ts";
+import type { Connection } from "./connection.ts";
+import type { HiddenRows } from "./hidden_rows.ts";
+import { quoteIdentifier } from "./identifiers.ts";
+import { findKnownTable, readKnownTables } from "./known_tables.ts";
+import { takePart } from "./message_parts.ts";
+import type { ParkedMessages, SoundMessage } from "./parked_messages.ts";
+import type { PendingChanges } from "./pending_changes.ts";
+import { quarantine, type QuarantinedMessage } from "./quarantine.ts";
+import type { StreamPositions } from "./stream_positions.ts";
+
+/** A message as it stands in a stream. */
+export interface IncomingMessage {
+  readonly stream: string;
+  readonly createdAt: string;
+  readonly sequence: number;
+  readonly storedAt: string;
+  readonly subject: string;
+  readonly format: string | null;
+  readonly payload: Uint8Array;
+  /** In the original's format, which has no numbers, the publisher knows its echo: the log ids that it covers. */
+  readonly echoTop: number | undefined;
+}
+
+export interface ApplyOutcome extends AppliedEvents {
+  /** How many of the messages were taken; the others did not fit in the transaction's bounds. */
+  messages: number;
+  /** Own messages of this run that were read back. */
+  readonly echoes: { stream: string; number: number }[];
+  parked: number;
+  quarantined: number;
+  /** Messages that came after a newer one of their origin. */
+  ignored: number;
+}
+
+/** Bounds of one transaction: at least one message is taken, then no more once either is reached. */
+export interface ApplyBounds {
+  readonly rows: number;
+  readonly milliseconds: number;
+}
+
+interface ApplierParts {
+  readonly tables: ArmedTables;
+  readonly pending: PendingChanges;
+  readonly hidden: HiddenRows;
+  readonly parked: ParkedMessages;
+  readonly positions: StreamPositions;
+  readonly applicant: Applicant;
+  readonly log: Log;
+}
+
+/** Covers all log ids: the original's messages do not say. */
+const UNKNOWN_TOP = Number.MAX_SAFE_INTEGER;
+
+export class Applier {
+  readonly #connection: Connection;
+  readonly #parts: ApplierParts;
+  readonly #batches: BatchApplier;
+  #suspended: SuspendedTrigger[] = [];
+
+  constructor(connection: Connection, parts: ApplierParts) {
+    this.#connection = connection;
+    this.#parts = parts;
+    this.#batches = new BatchApplier(connection, parts);
+  }
+
+  /** Applies messages in order, at least the first. Call in a write transaction. Throws what "retry" and "stop" mean. */
+  apply(messages: Iterable<IncomingMessage>, bounds: ApplyBounds): ApplyOutcome {
+    const outcome = noOutcome();
+    const { pending, positions, applicant } = this.#parts;
+    const deadline = applicant.nowMs() + bounds.milliseconds;
+    pending.load();
+    for (const message of messages) {
+      this.#applyMessage(message, outcome);
+      outcome.messages++;
+      if (outcome.written >= bounds.rows || applicant.nowMs() >= deadline) break;
+    }
+    this.#finish();
+    positions.save();
+    return outcome;
+  }
+
+  /** Tries parked messages again, in order, until one does not fit. Call in a write transaction. */
+  retryParked(): ApplyOutcome {
+    const outcome = noOutcome();
+    const { parked, pending, log } = this.#parts;
+    pending.load();
+    for (const name of parked.tables()) {
+      for (let next = parked.first(name); next; next = parked.first(name)) {
+        if (!this.#retry(next.message, outcome)) break;
+        parked.release(name, next.id);
+        outcome.messages++;
+      }
+      if (!parked.isParked(name)) log.info("table is no longer parked", { table: name });
+    }
+    this.#finish();
+    return outcome;
+  }
+
+  /** Whether a parked message is done with. */
+  #retry(message: SoundMessage, outcome: ApplyOutcome): boolean {
+    const table = this.#findTable(message.tableName);
+    if (!table) return false;
+    try {
+      return table === "dropped" || this.#tryApply(table, message, outcome) === undefined;
+    } catch (error) {
+      if (decideOnApplyError(error) !== "quarantine") throw error;
+      this.#quarantine(
+        { ...message, subject: message.tableName, format: null, payload: new Uint8Array() },
+        error,
+      );
+      outcome.quarantined++;
+      return true;
+    }
+  }
+
+  #finish(): void {
+    for (const trigger of this.#suspended.reverse()) this.#connection.exec(trigger.sql);
+    this.#suspended = [];
+    this.#parts.pending.trim();
+  }
+
+  /** To be called when a transaction was rolled back. */
+  forgetSuspended(): void {
+    this.#suspended = [];
+  }
+
+  #applyMessage(message: IncomingMessage, outcome: ApplyOutcome): void {
+    try {
+      const sound = this.#decode(message, outcome);
+      if (sound) this.#applySound(sound, outcome);
+    } catch (error) {
+      if (decideOnApplyError(error) !== "quarantine") throw error;
+      this.#quarantine(message, error);
+      outcome.quarantined++;
+    }
+    const { stream: name, createdAt, sequence: cursor, storedAt } = message;
+    this.#parts.positions.set({ name, createdAt, cursor, storedAt });
+  }
+
+  #quarantine(message: QuarantinedMessage, error: unknown): void {
+    const reason = errorText(error);
+    quarantine(this.#connection, message, { reason, atMs: this.#parts.applicant.nowMs() });
+    const { stream, sequence } = message;
+    this.#parts.log.warn("message put into quarantine: it can never be applied", {
+      stream,
+      sequence,
+      reason,
+    });
+  }
+
+  /** The message if it has to be applied now; undefined for one to ignore, and for a part that others follow. */
+  #decode(message: IncomingMessage, outcome: ApplyOutcome): SoundMessage | undefined {
+    const decoded = decodeMessage(message.format, message.payload);
+    const { stream, sequence } = message;
+    if (decoded.kind === "row") {
+      const { table: tableName, origin } = decoded.event;
+      return {
+        stream,
+        sequence,
+        tableName,
+        origin,
+        run: null,
+        top: message.echoTop ?? UNKNOWN_TOP,
+        content: decoded,
+      };
+    }
+    const { envelope } = decoded;
+    this.#checkIdentity(envelope);
+    if (!this.#parts.positions.accept(stream, envelope.origin, envelope)) {
+      outcome.ignored++;
+      return undefined;
+    }
+    if (this.#isOwnRun(envelope)) outcome.echoes.push({ stream, number: envelope.number });
+    const bytes = envelope.parts === 1 ? envelope.body : takePart(this.#connection, stream, envelope);
+    if (!bytes) return undefined;
+    const body = decodeBody(bytes);
+    const { origin, run, top } = envelope;
+    return { stream, sequence, tableName: body.table, origin, run, top, content: { kind: "batch", body } };
+  }
+
+  #applySound(message: SoundMessage, outcome: ApplyOutcome): void {
+    const name = message.tableName;
+    if (this.#parts.parked.isParked(name)) {
+      return this.#park(message, "earlier events of the table wait", outcome);
+    }
+    const table = this.#findTable(name);
+    if (table === "dropped") return;
+    const reason = table ? this.#tryApply(table, message, outcome) : "there is no such table here";
+    if (reason !== undefined) this.#park(message, reason, outcome);
+  }
+
+  /** Applies a message and returns undefined, or undoes it and returns why its table must be parked. */
+  #tryApply(table: ArmedTable, message: SoundMessage, outcome: ApplyOutcome): string | undefined {
+    const { content } = message;
+    const body = content.kind === "batch" ? content.body : bodyOfRowEvent(table, content.event);
+    const isEcho = this.#isOwnRun(message) || (message.run === null && message.top !== UNKNOWN_TOP);
+    this.#suspendTriggers(table);
+    try {
+      const events = this.#connection.savepoint(() => this.#batches.apply(table, { message, body, isEcho }));
+      outcome.written += events.written;
+      outcome.overwritten += events.overwritten;
+      outcome.displaced += events.displaced;
+      outcome.hidden += events.hidden;
+      outcome.echoed += events.echoed;
+      return undefined;
+    } catch (error) {
+      if (decideOnApplyError(error) !== "park") throw error;
+      return errorText(error);
+    }
+  }
+
+  /** The table that a message means; "dropped" for one that is no longer here. */
+  #findTable(name: string): ArmedTable | "dropped" | undefined {
+    return this.#parts.tables.byName(name) ?? this.#findRenamed(name);
+  }
+
+  #findRenamed(name: string): ArmedTable | "dropped" | undefined {
+    const known = findKnownTable(readKnownTables(this.#connection), name);
+    if (!known) return undefined;
+    return known.isDropped ? "dropped" : this.#parts.tables.byId(known.id);
+  }
+
+  #park(message: SoundMessage, reason: string, outcome: ApplyOutcome): void {
+    const { parked, log } = this.#parts;
+    const table = message.tableName;
+    const state = parked.park(message, reason);
+    outcome.parked++;
+    const fields = { table, stream: message.stream, sequence: message.sequence, reason };
+    if (state === "first") log.warn("table parked: its events wait until the local schema fits", fields);
+    if (state === "full") {
+      log.error(
+        "event lost to this node: too many events of its table wait, the table needs a resync",
+        fields,
+      );
+    }
+  }
+
+  #suspendTriggers(table: ArmedTable): void {
+    for (const trigger of table.suspendedTriggers) {
+      if (this.#suspended.some((suspended) => suspended.name === trigger.name)) continue;
+      this.#connection.exec(`DROP TRIGGER ${quoteIdentifier(trigger.name)}`);
+      this.#suspended.push(trigger);
+    }
+  }
+
+  #isOwnRun({ origin, run }: { origin: bigint; run: number | null }): boolean {
+    return origin === this.#parts.applicant.nodeId && run === this.#parts.applicant.run;
+  }
+
+  #checkIdentity({ origin, run }: Envelope): void {
+    const { nodeId, run: ownRun } = this.#parts.applicant;
+    if (origin !== nodeId || run <= ownRun) return;
+    throw new MarmotError("identity", `Cannot go on as node ${nodeId}: another process uses this node id`, {
+      hint: "Give every node an id of its own with -node-id, and start this one again.",
+    });
+  }
+}
+
+function noOutcome(): ApplyOutcome {
+  return {
+    messages: 0,
+    echoes: [],
+    written: 0,
+    overwritten: 0,
+    displaced: 0,
+    hidden: 0,
+    echoed: 0,
+    parked: 0,
+    quarantined: 0,
+    ignored: 0,
+  };
+}

@@ -1,0 +1,318 @@
+/**
+ * Applies one sound message to its table: settles the entries that it answers, then writes what no pending local
+ * change shields. Within a table the stream order decides; a later event displaces the rows that hold its UNIQUE
+ * values. The rules are those of DESIGN sections 5 to 7 (a model of them: docs/design.md, "The model").
+ */
+import type { ChangeEvent, NodeId, Upsert } from "../wire/batch.ts";
+import type { BatchBody } from "../wire/batch_codec.ts";
+import { isSameValue, type Value } from "../wire/value.ts";
+import type { ArmedTable } from "./armed_tables.ts";
+import { type BatchMapping, mapColumns } from "./column_mapping.ts";
+import { type ConflictKind, recordConflict } from "./conflict_journal.ts";
+import type { Connection } from "./connection.ts";
+import type { HiddenRows } from "./hidden_rows.ts";
+import { hasNull, type KeyIdentity } from "./key.ts";
+import type { SoundMessage } from "./parked_messages.ts";
+import type { PendingChanges } from "./pending_changes.ts";
+
+/** Who is applying. */
+export interface Applicant {
+  readonly nodeId: NodeId;
+  readonly run: number;
+  /** Nodes whose file this one was copied from, with the highest log id that the copy held. */
+  readonly parents: ReadonlyMap<NodeId, number>;
+  readonly nowMs: () => number;
+}
+
+/** What became of the events of a message. */
+export interface AppliedEvents {
+  written: number;
+  /** Found a pending local change, which wins. */
+  overwritten: number;
+  displaced: number;
+  hidden: number;
+  /** Own events that were read back. */
+  echoed: number;
+}
+
+export interface Incoming {
+  readonly message: Pick<SoundMessage, "stream" | "sequence" | "origin" | "top">;
+  readonly body: BatchBody;
+  /** Whether it is an event of this run of this node. */
+  readonly isEcho: boolean;
+}
+
+interface KeyedEvent {
+  readonly event: ChangeEvent;
+  readonly key: readonly Value[];
+  readonly identity: KeyIdentity;
+}
+
+/** One message while it is applied. */
+interface Application extends Incoming {
+  readonly table: ArmedTable;
+  readonly mapping: BatchMapping;
+  readonly events: readonly KeyedEvent[];
+  readonly inBatch: ReadonlySet<KeyIdentity>;
+  /** Keys whose row has been written by this batch. */
+  readonly arrived: Set<KeyIdentity>;
+  /** Keys whose row is that of this event or newer: a local change of them was settled by it. */
+  readonly settled: ReadonlySet<KeyIdentity>;
+}
+
+export class BatchApplier {
+  readonly #connection: Connection;
+  readonly #pending: PendingChanges;
+  readonly #hidden: HiddenRows;
+  readonly #applicant: Applicant;
+
+  constructor(
+    connection: Connection,
+    parts: { pending: PendingChanges; hidden: HiddenRows; applicant: Applicant },
+  ) {
+    this.#connection = connection;
+    this.#pending = parts.pending;
+    this.#hidden = parts.hidden;
+    this.#applicant = parts.applicant;
+  }
+
+  /** Applies a message. Call in a savepoint, after the pending changes were loaded. Throws SchemaMismatchError. */
+  apply(table: ArmedTable, { message, body, isEcho }: Incoming): AppliedEvents {
+    const mapping = mapColumns(table, body);
+    const events = body.events.map((event) => keyed(table, mapping, event));
+    const settled = this.#settle(table, { message, mapping, events, isEcho });
+    const application: Application = {
+      table,
+      message,
+      body,
+      mapping,
+      events,
+      inBatch: new Set(events.map((event) => event.identity)),
+      arrived: new Set(),
+      settled,
+      isEcho,
+    };
+    const result: AppliedEvents = {
+      written: 0,
+      overwritten: 0,
+      displaced: 0,
+      hidden: 0,
+      echoed: settled.size,
+    };
+    for (const event of events) this.#hidden.drop(table.id, event.identity);
+    for (const event of events) {
+      if (event.event.kind !== "upsert") this.#applyPlain(application, event, result);
+    }
+    for (const event of events) {
+      if (event.event.kind !== "upsert") continue;
+      if (table.clashes.isEmpty) this.#applyPlain(application, event, result);
+      else this.#applyUnique(application, event, result);
+    }
+    this.unhide(table);
+    return result;
+  }
+
+  /** Brings out the hidden rows that no row clashes with any more. */
+  unhide(table: ArmedTable): void {
+    for (const hidden of this.#hidden.all(table.id)) {
+      const row = hidden.body.events[0];
+      const isObsolete = row?.kind !== "upsert" || this.#pending.isPending(table.id, hidden.identity);
+      if (!isObsolete) {
+        const { columns } = mapColumns(table, hidden.body);
+        if (table.clashes.find(columns, row.row).length > 0) continue;
+        table.rows.upsert(columns, row.row);
+      }
+      this.#hidden.drop(table.id, hidden.identity);
+    }
+  }
+
+  /** Settles what the message answers. Returns the keys of which a local change was settled. */
+  #settle(
+    table: ArmedTable,
+    { message, mapping, events, isEcho }: Pick<Application, "message" | "mapping" | "events" | "isEcho">,
+  ): Set<KeyIdentity> {
+    const settled = new Set<KeyIdentity>();
+    const isOwn = message.origin === this.#applicant.nodeId;
+    const inherited = this.#applicant.parents.get(message.origin);
+    for (const event of events) {
+      const { identity } = event;
+      if (isEcho) {
+        if (this.#pending.settle(table.id, identity, message.top)) settled.add(identity);
+      } else if (isOwn) {
+        const isAnswer = this.#pending.isCovered(table.id, identity, message.top) &&
+          isImageOf(table, mapping, event);
+        if (isAnswer && this.#pending.settle(table.id, identity, message.top)) settled.add(identity);
+      } else if (inherited !== undefined) {
+        this.#pending.settle(table.id, identity, Math.min(message.top, inherited));
+      }
+    }
+    return settled;
+  }
+
+  /** Whether the row is not written: our own change of it stands later in the stream, or is this one. */
+  #isKept({ table, settled }: Application, identity: KeyIdentity): boolean {
+    return settled.has(identity) || this.#pending.isPending(table.id, identity);
+  }
+
+  #applyPlain(application: Application, keyedEvent: KeyedEvent, result: AppliedEvents): void {
+    if (this.#isKept(application, keyedEvent.identity)) {
+      this.#noteOverwritten(application, keyedEvent, result);
+      return;
+    }
+    this.#endBackfill(application, keyedEvent.identity);
+    if (keyedEvent.event.kind === "list") {
+      for (const row of keyedEvent.event.rows) {
+        this.#displaceClashes(application, { row, identity: keyedEvent.identity }, result);
+      }
+    }
+    this.#write(application, keyedEvent, result);
+  }
+
+  #applyUnique(application: Application, keyedEvent: KeyedEvent, result: AppliedEvents): void {
+    const { table } = application;
+    const { row } = keyedEvent.event as Upsert;
+    this.#displaceHidden(application, row);
+    const isBlocked = this.#displaceClashes(application, { row, identity: keyedEvent.identity }, result);
+    if (this.#isKept(application, keyedEvent.identity)) {
+      this.#noteOverwritten(application, keyedEvent, result);
+      return;
+    }
+    this.#endBackfill(application, keyedEvent.identity);
+    if (!isBlocked) {
+      this.#write(application, keyedEvent, result);
+      return;
+    }
+    table.rows.delete(keyedEvent.key);
+    const body = { ...application.body, events: [keyedEvent.event] };
+    this.#hidden.hide(table.id, { identity: keyedEvent.identity, body }, application.message);
+    result.hidden++;
+  }
+
+  /** Removes the rows that a new row clashes with. Returns whether one of them stays, because it is kept. */
+  #displaceClashes(
+    application: Application,
+    { row, identity }: { row: readonly Value[]; identity: KeyIdentity },
+    result: AppliedEvents,
+  ): boolean {
+    const { table, mapping } = application;
+    let isBlocked = false;
+    for (const key of table.clashes.isEmpty ? [] : table.clashes.find(mapping.columns, row)) {
+      const clashing = table.rows.identityOf(key);
+      if (clashing === identity) continue;
+      if (this.#isKept(application, clashing)) isBlocked = true;
+      else if (table.rows.has(key)) this.#displace(application, { key, identity: clashing }, result);
+    }
+    return isBlocked;
+  }
+
+  /** A row of the batch leaves in silence: it comes back with its new values. Any other row has lost. */
+  #displace(
+    application: Application,
+    row: { key: readonly Value[]; identity: KeyIdentity },
+    result: AppliedEvents,
+  ): void {
+    const { table } = application;
+    const isComing = application.inBatch.has(row.identity) && !application.arrived.has(row.identity) &&
+      !hasNull(row.key);
+    if (!isComing) {
+      const losing = {
+        ...application.body,
+        columns: table.schema.columns.map((column) => column.name),
+        key: table.schema.key,
+        events: table.rows.read(row.key).map((image): ChangeEvent => ({ kind: "upsert", row: image })),
+      };
+      this.#record(application, "displaced", losing);
+      result.displaced++;
+    }
+    table.rows.delete(row.key);
+    this.#endBackfill(application, row.identity);
+  }
+
+  #displaceHidden(application: Application, row: readonly Value[]): void {
+    const { table, mapping } = application;
+    const hiddenRows = this.#hidden.all(table.id);
+    if (hiddenRows.length === 0) return;
+    const incoming = table.clashes.identities(mapping.columns, row);
+    for (const hidden of hiddenRows) {
+      const event = hidden.body.events[0];
+      if (event?.kind !== "upsert" || application.inBatch.has(hidden.identity)) continue;
+      const held = table.clashes.identities(mapColumns(table, hidden.body).columns, event.row);
+      if (!held.some((identity, i) => identity !== null && identity === incoming[i])) continue;
+      this.#record(application, "hidden-dropped", hidden.body);
+      this.#hidden.drop(table.id, hidden.identity);
+    }
+  }
+
+  #write(
+    { table, mapping, arrived }: Application,
+    { event, key, identity }: KeyedEvent,
+    result: AppliedEvents,
+  ): void {
+    const { columns } = mapping;
+    if (event.kind === "delete") {
+      table.rows.delete(key);
+    } else if (event.kind === "list") {
+      table.rows.delete(key);
+      for (const row of event.rows) table.rows.insert(columns, row);
+    } else if (!hasNull(key)) {
+      table.rows.upsert(columns, event.row);
+    } else if (!hasSameRow(table.rows.read(key), mapping, event.row)) {
+      // Only the original publishes single rows of a key with NULL: it knows no lists.
+      table.rows.insert(columns, event.row);
+    }
+    arrived.add(identity);
+    result.written++;
+  }
+
+  #endBackfill({ table, isEcho }: Application, identity: KeyIdentity): void {
+    if (!isEcho) this.#pending.endBackfill(table.id, identity);
+  }
+
+  #noteOverwritten(application: Application, { event, identity }: KeyedEvent, result: AppliedEvents): void {
+    if (application.settled.has(identity) || application.message.origin === this.#applicant.nodeId) return;
+    result.overwritten++;
+    this.#record(application, "overwritten", { ...application.body, events: [event] });
+  }
+
+  #record({ message }: Application, kind: ConflictKind, losing: BatchBody): void {
+    const isLocalWinner = kind === "overwritten";
+    recordConflict(this.#connection, {
+      kind,
+      losing,
+      losingOrigin: isLocalWinner ? message.origin : null,
+      winnerOrigin: isLocalWinner ? this.#applicant.nodeId : message.origin,
+      winner: isLocalWinner ? null : { stream: message.stream, sequence: message.sequence },
+      atMs: this.#applicant.nowMs(),
+    });
+  }
+}
+
+function keyed(table: ArmedTable, mapping: BatchMapping, event: ChangeEvent): KeyedEvent {
+  const key = event.kind === "upsert"
+    ? mapping.keyInRow.map((index) => event.row[index] ?? null)
+    : mapping.keyInKey.map((index) => event.key[index] ?? null);
+  return { event, key, identity: table.rows.identityOf(key) };
+}
+
+/** Whether the table holds what the event says, in all columns that the event has. */
+function isImageOf(table: ArmedTable, { columns }: BatchMapping, { event, key }: KeyedEvent): boolean {
+  const here = table.rows.read(key);
+  const there = event.kind === "delete" ? [] : event.kind === "list" ? event.rows : [event.row];
+  if (here.length !== there.length) return false;
+  const left = [...here];
+  return there.every((row) => {
+    const wanted = columns.sources.map((source) => row[source] ?? null);
+    const at = left.findIndex((candidate) => isSameRow(columns.targets, candidate, wanted));
+    if (at !== -1) left.splice(at, 1);
+    return at !== -1;
+  });
+}
+
+function hasSameRow(rows: readonly Value[][], { columns }: BatchMapping, row: readonly Value[]): boolean {
+  const wanted = columns.sources.map((source) => row[source] ?? null);
+  return rows.some((candidate) => isSameRow(columns.targets, candidate, wanted));
+}
+
+function isSameRow(targets: readonly number[], row: readonly Value[], wanted: readonly Value[]): boolean {
+  return targets.every((target, i) => isSameValue(row[target], wanted[i]));
+}

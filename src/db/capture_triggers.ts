@@ -1,0 +1,144 @@
+/**
+ * The triggers that name changed rows in the change log. Plain SQL that any SQLite since 3.24 and any driver runs:
+ * no functions, no guard. A table with UNIQUE indexes besides its key also has BEFORE triggers, because SQLite
+ * fires no DELETE trigger for the rows that REPLACE removes: they log those rows as victims.
+ */
+import { MARMOT_PREFIX, quoteIdentifier } from "./identifiers.ts";
+import type { Column, TableSchema, UniqueIndex } from "./schema.ts";
+import { CHANGE_LOG, entryKinds } from "./state_tables.ts";
+
+export interface CaptureTrigger {
+  readonly name: string;
+  readonly sql: string;
+}
+
+/** Name prefix of the capture triggers of a table; the id survives a renaming of the table. */
+export function captureTriggerPrefix(tableId: number): string {
+  return `${MARMOT_PREFIX}${tableId}_`;
+}
+
+/** The table id in the name of a capture trigger, undefined for other triggers. */
+export function tableIdOfTrigger(triggerName: string): number | undefined {
+  const match = /^__marmot__(\d+)_(insert|update|key|delete|before_insert|before_update)$/.exec(triggerName);
+  return match ? Number(match[1]) : undefined;
+}
+
+/**
+ * Text that changes exactly when the triggers must be made again. It names columns by position: SQLite itself keeps
+ * the triggers right through RENAME.
+ */
+export function captureSignature(table: TableSchema): string {
+  const indexes = table.uniqueIndexes.map((
+    index,
+  ) => [index.positions ?? index.terms, index.collations, index.where]);
+  const defaults = table.uniqueIndexes.flatMap((index) => index.positions ?? []).map((p) => {
+    const column = table.columns[p];
+    return [column?.isNotNull, column?.defaultSql];
+  });
+  return JSON.stringify([table.keyKind, table.key, indexes, defaults]);
+}
+
+/** All capture triggers of a table. */
+export function captureTriggers(table: TableSchema, tableId: number): CaptureTrigger[] {
+  const make = (suffix: string, when: string, body: string): CaptureTrigger => {
+    const name = captureTriggerPrefix(tableId) + suffix;
+    return { name, sql: `CREATE TRIGGER ${quoteIdentifier(name)} ${when} BEGIN ${body} END` };
+  };
+  const on = `ON ${quoteIdentifier(table.name)}`;
+  const keyColumns = table.key.map((position) => columnAt(table, position));
+  const log = (row: "NEW" | "OLD") => logEntry(tableId, keyColumns.map((column) => `${row}.${column.sql}`));
+  const moved = keyColumns.map((column) => `OLD.${column.sql} IS NOT NEW.${column.sql}`).join(" OR ");
+  const triggers = [
+    make("insert", `AFTER INSERT ${on}`, log("NEW")),
+    make("update", `AFTER UPDATE ${on}`, log("NEW")),
+    make("key", `AFTER UPDATE ${on} WHEN ${moved}`, log("OLD")),
+    make("delete", `AFTER DELETE ${on}`, log("OLD")),
+  ];
+  if (table.uniqueIndexes.length > 0) {
+    const victims = victimConditions(table);
+    const itself = keyColumns.map((column) => `${column.sql} IS OLD.${column.sql}`).join(" AND ");
+    const logVictims = (condition: string) => logVictim(table, tableId, condition);
+    triggers.push(
+      make("before_insert", `BEFORE INSERT ${on}`, victims.map(logVictims).join(" ")),
+      make(
+        "before_update",
+        `BEFORE UPDATE${updatedColumns(table)} ${on}`,
+        victims.map((condition) => logVictims(`${condition} AND NOT (${itself})`)).join(" "),
+      ),
+    );
+  }
+  return triggers;
+}
+
+function logEntry(tableId: number, key: readonly string[]): string {
+  const columns = key.map((_, i) => `, k${i}`).join("");
+  return `INSERT INTO ${CHANGE_LOG} (table_id${columns}) VALUES (${tableId}, ${key.join(", ")});`;
+}
+
+function logVictim(table: TableSchema, tableId: number, condition: string): string {
+  const keyColumns = table.key.map((position) => columnAt(table, position).sql);
+  const columns = keyColumns.map((_, i) => `, k${i}`).join("");
+  return `INSERT INTO ${CHANGE_LOG} (table_id, kind${columns}) ` +
+    `SELECT ${tableId}, ${entryKinds.victim}, ${keyColumns.join(", ")} FROM ${
+      quoteIdentifier(table.name)
+    } WHERE ${condition};`;
+}
+
+/** Conditions on a row that the new row removes under REPLACE, besides the row with its key. */
+function victimConditions(table: TableSchema): string[] {
+  const conditions = table.uniqueIndexes.map((index) => clashCondition(table, index));
+  if (table.keyKind === "declared" && table.rowidName !== null) {
+    conditions.push(`${table.rowidName} = NEW.${table.rowidName}`);
+  }
+  return conditions;
+}
+
+function clashCondition(table: TableSchema, index: UniqueIndex): string {
+  if (index.positions) {
+    return index.positions.map((position, i) => {
+      const column = columnAt(table, position);
+      return `${column.sql} COLLATE ${quoteIdentifier(index.collations[i] ?? "BINARY")} = ${
+        newValue(column)
+      }`;
+    }).join(" AND ");
+  }
+  const row = `SELECT ${newRow(table)}`;
+  const where = index.where === null ? "" : ` WHERE ${index.where}`;
+  const terms = index.terms.map((term, i) =>
+    `${term} COLLATE ${
+      quoteIdentifier(index.collations[i] ?? "BINARY")
+    } = (SELECT ${term} FROM (${row})${where})`
+  );
+  return [...(index.where === null ? [] : [`(${index.where})`]), ...terms].join(" AND ");
+}
+
+/** The row to come under the names of the table's columns, for the index's own expressions. */
+function newRow(table: TableSchema): string {
+  const stored = table.columns.filter((column) => column.name !== null);
+  const names = new Set(stored.map((column) => column.name));
+  const generated = table.generatedColumns.filter((name) => !names.has(name));
+  return [
+    ...stored.map((column) => `${newValue(column)} AS ${column.sql}`),
+    ...generated.map((name) => `NEW.${quoteIdentifier(name)} AS ${quoteIdentifier(name)}`),
+  ].join(", ");
+}
+
+/** INSERT OR REPLACE turns NULL into the default of a NOT NULL column before it looks for clashes. */
+function newValue(column: Column): string {
+  const value = `NEW.${column.sql}`;
+  return column.isNotNull && column.defaultSql !== null ? `coalesce(${value}, ${column.defaultSql})` : value;
+}
+
+/** Expressions can use any column; plain indexes name theirs, so that other updates cost nothing. */
+function updatedColumns(table: TableSchema): string {
+  const looksAtRowid = table.keyKind === "declared" && table.rowidName !== null;
+  if (looksAtRowid || table.uniqueIndexes.some((index) => index.positions === null)) return "";
+  const positions = new Set(table.uniqueIndexes.flatMap((index) => index.positions ?? []));
+  return ` OF ${[...positions].map((position) => columnAt(table, position).sql).join(", ")}`;
+}
+
+function columnAt(table: TableSchema, position: number): Column {
+  const column = table.columns[position];
+  if (!column) throw new RangeError(`table ${table.name} has no column at ${position}`);
+  return column;
+}

@@ -1,0 +1,109 @@
+/**
+ * The change log: one narrow entry per touched row, written by the capture triggers in the application's own
+ * transactions. Ids ascend and are never used again.
+ */
+import type { Value } from "../wire/value.ts";
+import type { Connection } from "./connection.ts";
+import { ExactSelect } from "./exact_select.ts";
+import { quoteIdentifier } from "./identifiers.ts";
+import { columnAt } from "./row_access.ts";
+import type { TableSchema } from "./schema.ts";
+import { CHANGE_LOG, entryKinds, keyWidth } from "./state_tables.ts";
+
+export interface LogEntry {
+  readonly id: number;
+  /** __marmot__table.id. */
+  readonly tableId: number;
+  /** One of entryKinds. */
+  readonly kind: number;
+  /** The key, with NULLs behind it up to the width of the log. */
+  readonly key: readonly Value[];
+}
+
+export class ChangeLog {
+  #select: ExactSelect | undefined;
+
+  constructor(readonly connection: Connection) {}
+
+  /** Entries behind an id, in order, at most `limit`. Call inside a transaction. */
+  read(after: number, limit: number): LogEntry[] {
+    this.#select ??= this.#makeSelect();
+    return this.#select.all([BigInt(after), BigInt(limit)]).map((row) => ({
+      id: Number(row[0]),
+      tableId: Number(row[1]),
+      kind: Number(row[2]),
+      key: row.slice(3),
+    }));
+  }
+
+  /** The highest id ever given, 0 if none was. */
+  highestId(): number {
+    return this.connection.integer(`SELECT max(id) FROM ${CHANGE_LOG}`);
+  }
+
+  /** Logs every row of a table as backfill. */
+  backfill(table: TableSchema, tableId: number): void {
+    const key = table.key.map((position) => columnAt(table, position).sql);
+    const columns = key.map((_, i) => `, k${i}`).join("");
+    this.connection.exec(
+      `INSERT INTO ${CHANGE_LOG} (table_id, kind${columns}) ` +
+        `SELECT ${tableId}, ${entryKinds.backfill}, ${key.join(", ")} FROM ${quoteIdentifier(table.name)}`,
+    );
+  }
+
+  /** Gives the entries of one table to another: the table was made anew under a new id. */
+  moveEntries(fromTableId: number, toTableId: number): void {
+    this.connection.statement(`UPDATE ${CHANGE_LOG} SET table_id = ? WHERE table_id = ?`)
+      .run([BigInt(toTableId), BigInt(fromTableId)]);
+  }
+
+  /** Ends all entries of a table that no longer exists. */
+  dropEntries(tableId: number): void {
+    this.connection.statement(`UPDATE ${CHANGE_LOG} SET kind = ${entryKinds.settled} WHERE table_id = ?`).run(
+      [BigInt(tableId)],
+    );
+  }
+
+  /** Deletes entries, but for the highest id of the log: that one is marked as settled, and returned. */
+  delete(ids: readonly number[]): number | undefined {
+    const highest = this.highestId();
+    let kept: number | undefined;
+    for (const [from, to] of ranges(ids)) {
+      if (to === highest) {
+        this.connection.statement(`UPDATE ${CHANGE_LOG} SET kind = ${entryKinds.settled} WHERE id = ?`).run([
+          BigInt(to),
+        ]);
+        kept = to;
+      }
+      this.connection.statement(`DELETE FROM ${CHANGE_LOG} WHERE id BETWEEN ? AND ?`)
+        .run([BigInt(from), BigInt(to === highest ? to - 1 : to)]);
+    }
+    return kept;
+  }
+
+  /** To be called when the log was widened. */
+  forgetStatements(): void {
+    this.#select = undefined;
+  }
+
+  #makeSelect(): ExactSelect {
+    const key = Array.from({ length: keyWidth(this.connection) }, (_, i) => `k${i}`);
+    return new ExactSelect(
+      this.connection,
+      ["id", "table_id", "kind", ...key],
+      `FROM ${CHANGE_LOG} WHERE id > ? ORDER BY id LIMIT ?`,
+    );
+  }
+}
+
+/** Runs of consecutive ids, as pairs of first and last. */
+function ranges(ids: readonly number[]): [number, number][] {
+  const sorted = [...ids].sort((a, b) => a - b);
+  const result: [number, number][] = [];
+  for (const id of sorted) {
+    const last = result.at(-1);
+    if (last && id <= last[1] + 1) last[1] = Math.max(last[1], id);
+    else result.push([id, id]);
+  }
+  return result;
+}

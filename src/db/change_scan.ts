@@ -1,0 +1,94 @@
+/**
+ * Reads what there is to publish: entries of the change log and, in the same snapshot, the images of their rows.
+ * Several changes of one row become one event, and whether it is an upsert or a deletion is seen only here.
+ */
+import type { ChangeEvent } from "../wire/batch.ts";
+import { RawText, type Value } from "../wire/value.ts";
+import type { ArmedTable, ArmedTables } from "./armed_tables.ts";
+import type { ChangeLog } from "./change_log.ts";
+import { hasNull, type KeyIdentity } from "./key.ts";
+import { entryKinds } from "./state_tables.ts";
+
+export interface ScanRequest {
+  /** The shards that take part, each with the log id up to which its changes were taken before. */
+  readonly after: ReadonlyMap<number, number>;
+  readonly shardOf: (table: ArmedTable, key: readonly Value[]) => number;
+  /** Entries beyond this log id are left alone. */
+  readonly upTo: number;
+  /** Bounds of the scan; a row beyond `maxBytes` is the last one. */
+  readonly maxEntries: number;
+  readonly maxBytes: number;
+}
+
+/** Changes of one table for one shard. */
+export interface ChangeSet {
+  readonly shard: number;
+  readonly table: ArmedTable;
+  readonly events: ChangeEvent[];
+}
+
+export interface ScanResult {
+  /** The highest log id that was looked at: the images cover all entries up to it. */
+  readonly to: number;
+  /** How many entries the shards of the request had. */
+  readonly entries: number;
+  readonly sets: ChangeSet[];
+  /** Whether there was nothing behind `to`. */
+  readonly isAtEnd: boolean;
+}
+
+/** Call inside a transaction. */
+export function scanChanges(log: ChangeLog, tables: ArmedTables, request: ScanRequest): ScanResult {
+  const start = Math.min(...request.after.values());
+  const entries = log.read(start, request.maxEntries);
+  const sets = new Map<string, ChangeSet>();
+  const seen = new Map<number, Set<KeyIdentity>>();
+  let bytes = 0;
+  let count = 0;
+  let to = start;
+  for (const entry of entries) {
+    if (bytes >= request.maxBytes) return { to, entries: count, sets: [...sets.values()], isAtEnd: false };
+    if (entry.id > request.upTo) return { to, entries: count, sets: [...sets.values()], isAtEnd: false };
+    to = entry.id;
+    const table = tables.byId(entry.tableId);
+    if (!table || entry.kind === entryKinds.settled) continue;
+    const key = entry.key.slice(0, table.schema.key.length);
+    const shard = request.shardOf(table, key);
+    if (entry.id <= (request.after.get(shard) ?? Infinity)) continue;
+    if (entry.kind === entryKinds.victim && table.rows.has(key)) continue;
+    count++;
+    const identity = table.rows.identityOf(key);
+    const identities = seen.get(entry.tableId) ?? new Set();
+    seen.set(entry.tableId, identities);
+    if (identities.has(identity)) continue;
+    identities.add(identity);
+    const event = readEvent(table, key);
+    bytes += sizeOf(event);
+    const name = `${shard} ${entry.tableId}`;
+    const set = sets.get(name) ?? { shard, table, events: [] };
+    sets.set(name, set);
+    set.events.push(event);
+  }
+  return { to, entries: count, sets: [...sets.values()], isAtEnd: entries.length < request.maxEntries };
+}
+
+function readEvent(table: ArmedTable, key: readonly Value[]): ChangeEvent {
+  const rows = table.rows.read(key);
+  if (hasNull(key)) return { kind: "list", key, rows };
+  const row = rows[0];
+  return row ? { kind: "upsert", row } : { kind: "delete", key };
+}
+
+/** About how many bytes the event takes in a message. */
+function sizeOf(event: ChangeEvent): number {
+  const rows = event.kind === "upsert" ? [event.row] : event.kind === "delete" ? [event.key] : event.rows;
+  let size = 0;
+  for (const row of rows) for (const value of row) size += sizeOfValue(value);
+  return size;
+}
+
+function sizeOfValue(value: Value): number {
+  if (typeof value === "string") return value.length + 5;
+  if (value instanceof Uint8Array) return value.length + 5;
+  return value instanceof RawText ? value.bytes.length + 8 : 9;
+}

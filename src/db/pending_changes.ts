@@ -1,0 +1,143 @@
+/**
+ * The entries of the change log that are not settled, by row: what decides whether a remote event may write a row.
+ * The map in memory mirrors the log; whoever decides by it calls `load` first, in the same transaction, so that no
+ * application write slips between. A victim entry counts only while its row is absent.
+ */
+import type { Value } from "../wire/value.ts";
+import type { ArmedTables } from "./armed_tables.ts";
+import type { ChangeLog } from "./change_log.ts";
+import type { KeyIdentity } from "./key.ts";
+import { entryKinds } from "./state_tables.ts";
+
+interface Entry {
+  readonly id: number;
+  readonly kind: number;
+  /** The entry of the same row that was captured before it. */
+  readonly before: Entry | undefined;
+  /** Whether it or an entry before it is a victim. */
+  readonly hasVictim: boolean;
+}
+
+const LOAD_LIMIT = 10_000;
+
+export class PendingChanges {
+  readonly #log: ChangeLog;
+  readonly #tables: ArmedTables;
+  readonly #rows = new Map<number, Map<KeyIdentity, Entry>>();
+  #loadedTo = 0;
+  /** Entries to delete in the next write: settled ones, and victims whose row is there. */
+  #done: number[] = [];
+  /** The settled entry that holds the highest id. */
+  #kept: number | undefined;
+
+  constructor(log: ChangeLog, tables: ArmedTables) {
+    this.#log = log;
+    this.#tables = tables;
+  }
+
+  /** How many rows have entries. */
+  get size(): number {
+    let size = 0;
+    for (const rows of this.#rows.values()) size += rows.size;
+    return size;
+  }
+
+  /** Takes in what was captured since the last call. Call inside a transaction. */
+  load(): void {
+    for (;;) {
+      const entries = this.#log.read(this.#loadedTo, LOAD_LIMIT);
+      for (const entry of entries) {
+        this.#loadedTo = entry.id;
+        if (entry.kind === entryKinds.settled) this.#keep(entry.id);
+        else this.#add(entry.tableId, entry.id, entry.kind, entry.key);
+      }
+      if (entries.length < LOAD_LIMIT) return;
+    }
+  }
+
+  /** Whether a local change of the row is not settled. */
+  isPending(tableId: number, identity: KeyIdentity): boolean {
+    return some(this.#rows.get(tableId)?.get(identity), (entry) => entry.kind !== entryKinds.backfill);
+  }
+
+  /** Whether the row has entries, and each of them has an id up to `top`. */
+  isCovered(tableId: number, identity: KeyIdentity, top: number): boolean {
+    const newest = this.#rows.get(tableId)?.get(identity);
+    return newest !== undefined && newest.id <= top;
+  }
+
+  /** Ends the row's entries up to `top`, and returns whether a local change was among them. */
+  settle(tableId: number, identity: KeyIdentity, top: number): boolean {
+    return this.#end(tableId, identity, (entry) => entry.id <= top);
+  }
+
+  /** Ends the row's backfill entries: another event has said what the row is. */
+  endBackfill(tableId: number, identity: KeyIdentity): void {
+    this.#end(tableId, identity, (entry) => entry.kind === entryKinds.backfill);
+  }
+
+  /** Forgets all: the log is read again. For transactions that were rolled back, and after arming. */
+  reset(): void {
+    this.#rows.clear();
+    this.#loadedTo = 0;
+    this.#done = [];
+    this.#kept = undefined;
+  }
+
+  /** Deletes from the log what is done. Call last in a write transaction. */
+  trim(): void {
+    if (this.#done.length === 0) return;
+    const kept = this.#log.delete(this.#done);
+    this.#done = [];
+    if (kept !== undefined) this.#keep(kept);
+  }
+
+  #keep(id: number): void {
+    if (this.#kept !== undefined && this.#kept !== id) this.#done.push(this.#kept);
+    this.#kept = id;
+  }
+
+  #add(tableId: number, id: number, kind: number, key: readonly Value[]): void {
+    const table = this.#tables.byId(tableId);
+    if (!table) return;
+    const rows = this.#rows.get(tableId) ?? new Map<KeyIdentity, Entry>();
+    this.#rows.set(tableId, rows);
+    const ownKey = key.slice(0, table.schema.key.length);
+    const identity = table.rows.identityOf(ownKey);
+    const entry = entryBehind(rows.get(identity), id, kind);
+    rows.set(identity, entry);
+    if (entry.hasVictim && table.rows.has(ownKey)) {
+      this.#end(tableId, identity, (e) => e.kind === entryKinds.victim);
+    }
+  }
+
+  #end(tableId: number, identity: KeyIdentity, isOver: (entry: Entry) => boolean): boolean {
+    const rows = this.#rows.get(tableId);
+    const left: Entry[] = [];
+    let wasChange = false;
+    for (let at = rows?.get(identity); at; at = at.before) {
+      if (isOver(at)) {
+        this.#done.push(at.id);
+        wasChange ||= at.kind !== entryKinds.backfill;
+      } else {
+        left.push(at);
+      }
+    }
+    const newest = left.reduceRight<Entry | undefined>(
+      (before, e) => entryBehind(before, e.id, e.kind),
+      undefined,
+    );
+    if (newest) rows?.set(identity, newest);
+    else rows?.delete(identity);
+    return wasChange;
+  }
+}
+
+function entryBehind(before: Entry | undefined, id: number, kind: number): Entry {
+  return { id, kind, before, hasVictim: kind === entryKinds.victim || (before?.hasVictim ?? false) };
+}
+
+function some(entry: Entry | undefined, test: (entry: Entry) => boolean): boolean {
+  for (let at = entry; at; at = at.before) if (test(at)) return true;
+  return false;
+}

@@ -1,0 +1,227 @@
+/**
+ * The database of one node: the application's tables and Marmot's state in them. All that Marmot does to it
+ * goes through here, in three kinds of transaction: arm (after a change of schema), scan (read what to publish), apply
+ * (write what was read). Each refuses to run on a schema that it was not armed for.
+ */
+import { existsSync, statSync } from "node:fs";
+import { MarmotError } from "../errors.ts";
+import type { Log } from "../observability/log.ts";
+import type { NodeId } from "../wire/batch.ts";
+import { Applier, type ApplyBounds, type ApplyOutcome, type IncomingMessage } from "./applier.ts";
+import { ArmedTables } from "./armed_tables.ts";
+import { type ArmingReport, armTables } from "./arming.ts";
+import { TriggerPolicy } from "./authorizer.ts";
+import { ChangeLog } from "./change_log.ts";
+import { scanChanges, type ScanRequest, type ScanResult } from "./change_scan.ts";
+import { Connection, SqliteError } from "./connection.ts";
+import { HiddenRows } from "./hidden_rows.ts";
+import { readMeta, readNodeId, readParents, takeNodeId, writeMeta } from "./meta.ts";
+import { adoptOriginalState, dropOriginalTriggers, hasOriginalState } from "./original_state.ts";
+import { ParkedMessages } from "./parked_messages.ts";
+import { PendingChanges } from "./pending_changes.ts";
+import { createStateTables, STATE_VERSION } from "./state_tables.ts";
+import { StreamPositions } from "./stream_positions.ts";
+
+/** How long SQLite may wait for a lock by itself, which blocks the event loop. */
+const BUSY_TIMEOUT_MS = 4;
+
+export interface ReplicaOptions {
+  /** The node id; undefined takes the one that the database has, or a new one. */
+  readonly nodeId: NodeId | undefined;
+  /** Makes a node id for a database that has none. */
+  readonly makeNodeId: () => NodeId;
+  /** The original's positions by stream name, for a database that the original was used with. */
+  readonly readSeqMap: () => ReadonlyMap<string, number>;
+  readonly nowMs: () => number;
+  readonly log: Log;
+}
+
+/** Opens the database file as Marmot does. Throws MarmotError where it does not exist or is no database. */
+export function openDatabase(path: string): Connection {
+  if (!existsSync(path)) {
+    throw new MarmotError("database", `Cannot open the database "${path}": there is no such file`, {
+      hint: "Marmot replicates a database that exists: start the application first, or check -db-path.",
+    });
+  }
+  if (!statSync(path).isFile()) {
+    throw new MarmotError("database", `Cannot open the database "${path}": it is not a file`);
+  }
+  try {
+    const connection = new Connection(path, { busyTimeoutMs: BUSY_TIMEOUT_MS });
+    connection.integer("SELECT count(*) FROM sqlite_schema");
+    return connection;
+  } catch (error) {
+    throw openError(path, error);
+  }
+}
+
+function openError(path: string, error: unknown): unknown {
+  if (!(error instanceof SqliteError)) return error;
+  const why = error.isNotADatabase ? "the file is not an SQLite database" : error.message;
+  return new MarmotError("database", `Cannot open the database "${path}": ${why}`, {
+    hint: "Marmot needs to read and write the file and its folder.",
+    cause: error,
+  });
+}
+
+export class Replica {
+  readonly connection: Connection;
+  readonly nodeId: NodeId;
+  /** This life of the process: greater than every run of this id that was read or begun here. */
+  readonly run: number;
+  readonly positions: StreamPositions;
+  readonly tables = new ArmedTables();
+  readonly log: ChangeLog;
+  readonly #pending: PendingChanges;
+  readonly #parked: ParkedMessages;
+  readonly #hidden: HiddenRows;
+  readonly #policy: TriggerPolicy;
+  readonly #applier: Applier;
+  readonly #readSeqMap: () => ReadonlyMap<string, number>;
+  #schemaVersion = -1;
+  #dataVersion = -1;
+
+  private constructor(connection: Connection, policy: TriggerPolicy, options: ReplicaOptions) {
+    this.connection = connection;
+    this.#policy = policy;
+    this.#readSeqMap = options.readSeqMap;
+    this.log = new ChangeLog(connection);
+    this.positions = new StreamPositions(connection);
+    this.#parked = new ParkedMessages(connection);
+    this.#hidden = new HiddenRows(connection);
+    this.#pending = new PendingChanges(this.log, this.tables);
+    this.positions.load();
+    const nodeId = options.nodeId ?? readNodeId(connection) ?? options.makeNodeId();
+    takeNodeId(connection, nodeId, this.log.highestId());
+    this.nodeId = nodeId;
+    const lastRun = Number(readMeta(connection, "last_run") ?? 0n);
+    this.run = Math.max(options.nowMs(), lastRun + 1, this.positions.highestRun(nodeId) + 1);
+    writeMeta(connection, "last_run", BigInt(this.run));
+    this.#applier = new Applier(connection, {
+      tables: this.tables,
+      pending: this.#pending,
+      hidden: this.#hidden,
+      parked: this.#parked,
+      positions: this.positions,
+      applicant: { nodeId, run: this.run, parents: readParents(connection), nowMs: options.nowMs },
+      log: options.log,
+    });
+    this.#parked.load();
+    this.#hidden.load();
+  }
+
+  /** Opens the database and makes Marmot's tables in it. Throws DatabaseBusyError, and MarmotError as openDatabase does. */
+  static open(path: string, options: ReplicaOptions): Replica {
+    const connection = openDatabase(path);
+    try {
+      const policy = new TriggerPolicy();
+      connection.setAuthorizer(policy.authorizer);
+      const mode = String(connection.statement("PRAGMA journal_mode").get()?.[0]);
+      if (mode !== "wal") {
+        connection.exec("PRAGMA journal_mode = WAL");
+        options.log.info("database put into WAL mode", { path, before: mode });
+      }
+      connection.exec("PRAGMA synchronous = NORMAL");
+      return connection.write(() => {
+        createStateTables(connection);
+        writeMeta(connection, "state_version", STATE_VERSION);
+        return new Replica(connection, policy, options);
+      });
+    } catch (error) {
+      connection.close();
+      throw openError(path, error);
+    }
+  }
+
+  /** Whether another connection has committed since this was asked last. */
+  hasNewCommits(): boolean {
+    const version = this.connection.integer("PRAGMA data_version");
+    const isNew = version !== this.#dataVersion;
+    this.#dataVersion = version;
+    return isNew;
+  }
+
+  /** Arms all tables as the schema is now. Throws DatabaseBusyError. */
+  arm(): ArmingReport {
+    const report = this.#write(() => {
+      const isTakenOver = hasOriginalState(this.connection);
+      if (isTakenOver) dropOriginalTriggers(this.connection);
+      const armed = armTables(this.connection, this.log, this.#policy);
+      if (isTakenOver) {
+        const { tables } = armed;
+        adoptOriginalState(this.connection, {
+          tables,
+          positions: this.positions,
+          seqMap: this.#readSeqMap(),
+        });
+      }
+      return { armed, schemaVersion: this.#readSchemaVersion() };
+    });
+    this.tables.set(report.armed.tables);
+    this.#schemaVersion = report.schemaVersion;
+    this.#pending.reset();
+    return report.armed;
+  }
+
+  /** What there is to publish; undefined when the schema has changed since the tables were armed. */
+  scan(request: ScanRequest): ScanResult | undefined {
+    return this.connection.read(() =>
+      this.#isSchemaKnown() ? scanChanges(this.log, this.tables, request) : undefined
+    );
+  }
+
+  /** Applies messages in order; undefined when the schema has changed since the tables were armed. */
+  apply(messages: Iterable<IncomingMessage>, bounds: ApplyBounds): ApplyOutcome | undefined {
+    return this.#writeOnKnownSchema(() => this.#applier.apply(messages, bounds));
+  }
+
+  /** Applies parked messages that fit by now. */
+  retryParked(): ApplyOutcome | undefined {
+    if (this.#parked.tables().length === 0) return undefined;
+    return this.#writeOnKnownSchema(() => this.#applier.retryParked());
+  }
+
+  /** Tables with messages that wait for their schema. */
+  parkedTables(): string[] {
+    return this.#parked.tables();
+  }
+
+  close(): void {
+    this.connection.close();
+  }
+
+  #readSchemaVersion(): number {
+    return this.connection.integer("PRAGMA schema_version");
+  }
+
+  #isSchemaKnown(): boolean {
+    return this.#readSchemaVersion() === this.#schemaVersion;
+  }
+
+  /** Marmot's own change of the schema (suspended triggers) must not look like the application's. */
+  #writeOnKnownSchema<T>(work: () => T): T | undefined {
+    const done = this.#write(() =>
+      this.#isSchemaKnown() ? { result: work(), schemaVersion: this.#readSchemaVersion() } : undefined
+    );
+    if (done) this.#schemaVersion = done.schemaVersion;
+    return done?.result;
+  }
+
+  /** A write transaction after which memory and database tell the same, however it ended. */
+  #write<T>(work: () => T): T {
+    try {
+      return this.connection.write(work);
+    } catch (error) {
+      this.#reload();
+      throw error;
+    }
+  }
+
+  #reload(): void {
+    this.#applier.forgetSuspended();
+    this.#pending.reset();
+    this.positions.load();
+    this.#parked.load();
+    this.#hidden.load();
+  }
+}

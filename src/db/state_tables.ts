@@ -1,0 +1,147 @@
+/**
+ * The tables that Marmot keeps in the application's database. All names are compatibility constants. Everything
+ * that follows from a message is written in the transaction that moves the cursor past it, so these
+ * tables and the application's rows always tell the same story.
+ */
+import type { Connection } from "./connection.ts";
+
+export const CHANGE_LOG = "__marmot__change_log";
+
+/** Version of the layout below, kept in meta. */
+export const STATE_VERSION = 1n;
+
+/** What an entry of the change log is; values are compatibility constants. */
+export const entryKinds = {
+  /** The application touched this row. */
+  change: 0,
+  /** REPLACE may have removed this row: counts only while the row is absent. */
+  victim: 1,
+  /** No application write: the row was there when its table was armed. */
+  backfill: 2,
+  /** Done; kept only because it has the highest id, and ids are never used again. */
+  settled: 3,
+} as const;
+
+const DEFINITIONS = [
+  // Facts about this database: node_id, state_version, last_run, ...
+  `CREATE TABLE IF NOT EXISTS __marmot__meta (
+    name TEXT NOT NULL PRIMARY KEY,
+    value NOT NULL
+  ) WITHOUT ROWID`,
+
+  // One entry per touched row; k0, k1, ... (added as wide as the widest key) hold the key, exact.
+  `CREATE TABLE IF NOT EXISTS __marmot__change_log (
+    id INTEGER PRIMARY KEY,           -- ascending, never used again
+    table_id INTEGER,                 -- __marmot__table.id
+    kind INTEGER DEFAULT 0,           -- entryKinds
+    k0
+  )`,
+
+  // Every table that was ever armed: what it was called, its columns, what it lost and renamed.
+  `CREATE TABLE IF NOT EXISTS __marmot__table (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,               -- its name when last armed
+    is_dropped INTEGER NOT NULL,      -- 1 when it no longer exists
+    memory TEXT NOT NULL              -- JSON, see known_tables.ts
+  )`,
+
+  // How far each stream was applied.
+  `CREATE TABLE IF NOT EXISTS __marmot__stream (
+    name TEXT NOT NULL PRIMARY KEY,   -- name of the stream
+    created_at TEXT NOT NULL,         -- when the server says it was created
+    cursor INTEGER NOT NULL,          -- last sequence applied, or put aside on record
+    stored_at TEXT NOT NULL           -- when the server stored the message at the cursor, '' if unknown
+  ) WITHOUT ROWID`,
+
+  // The highest message read of each origin: a message that is not above it is ignored.
+  `CREATE TABLE IF NOT EXISTS __marmot__origin (
+    stream TEXT NOT NULL,
+    origin TEXT NOT NULL,             -- node id, decimal
+    run INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (stream, origin)
+  ) WITHOUT ROWID`,
+
+  // Parts of a row that is larger than a message; complete sets are applied and removed.
+  `CREATE TABLE IF NOT EXISTS __marmot__part (
+    stream TEXT NOT NULL,
+    origin TEXT NOT NULL,             -- node id, decimal
+    part INTEGER NOT NULL,            -- from 0
+    run INTEGER NOT NULL,
+    number INTEGER NOT NULL,          -- number of the message that held this part
+    body BLOB NOT NULL,
+    PRIMARY KEY (stream, origin, part)
+  )`,
+
+  // Messages of tables whose schema does not fit yet, in the order in which they are to be applied.
+  `CREATE TABLE IF NOT EXISTS __marmot__parked (
+    id INTEGER PRIMARY KEY,
+    table_name TEXT NOT NULL,         -- as the message names it
+    stream TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    origin TEXT NOT NULL,             -- node id, decimal
+    run INTEGER,                      -- NULL: the original's format
+    top INTEGER NOT NULL,
+    message BLOB NOT NULL,            -- the batch, as in a message
+    reason TEXT NOT NULL
+  )`,
+
+  // Messages that can never be applied, raw.
+  `CREATE TABLE IF NOT EXISTS __marmot__quarantine (
+    id INTEGER PRIMARY KEY,
+    stream TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    subject TEXT NOT NULL,
+    format TEXT,                      -- value of the format header
+    payload BLOB NOT NULL,
+    reason TEXT NOT NULL,
+    at_ms INTEGER NOT NULL            -- milliseconds since 1970
+  )`,
+
+  // Remote rows that wait because they clash with a pending local row.
+  `CREATE TABLE IF NOT EXISTS __marmot__hidden (
+    table_id INTEGER NOT NULL,        -- __marmot__table.id
+    key_identity NOT NULL,            -- key.ts
+    body BLOB NOT NULL,               -- the upsert, as in a message
+    stream TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    PRIMARY KEY (table_id, key_identity)
+  )`,
+
+  // What lost: rows and events that another change replaced without having seen them.
+  `CREATE TABLE IF NOT EXISTS __marmot__conflict (
+    id INTEGER PRIMARY KEY,
+    table_name TEXT NOT NULL,
+    kind TEXT NOT NULL,               -- conflict_journal.ts
+    losing BLOB NOT NULL,             -- the losing image, as in a message
+    losing_origin TEXT,               -- node id, decimal; NULL if unknown
+    winner_stream TEXT,               -- NULL while the winner is not published
+    winner_sequence INTEGER,
+    winner_origin TEXT NOT NULL,
+    at_ms INTEGER NOT NULL
+  )`,
+];
+
+/** Makes Marmot's tables where they are missing. Call in a write transaction. */
+export function createStateTables(connection: Connection): void {
+  for (const sql of DEFINITIONS) connection.exec(sql);
+}
+
+export function hasStateTables(connection: Connection): boolean {
+  return connection.statement("SELECT 1 FROM main.sqlite_schema WHERE name = '__marmot__meta'").get() !==
+    undefined;
+}
+
+/** Widens the change log so that it holds keys of `width` columns. Call in a write transaction. */
+export function widenChangeLog(connection: Connection, width: number): void {
+  const has = keyWidth(connection);
+  for (let i = has; i < width; i++) connection.exec(`ALTER TABLE ${CHANGE_LOG} ADD COLUMN k${i}`);
+  if (width > has) connection.forgetStatements();
+}
+
+/** How many key columns the change log has. */
+export function keyWidth(connection: Connection): number {
+  return connection.integer(
+    `SELECT count(*) FROM pragma_table_info('${CHANGE_LOG}') WHERE name GLOB 'k[0-9]*'`,
+  );
+}

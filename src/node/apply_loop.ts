@@ -1,0 +1,162 @@
+/**
+ * From the streams to the tables: takes what has arrived on all shards and applies it in bounded transactions. A
+ * locked database is waited for without blocking the event loop; the cursors stay until then.
+ */
+import type { ApplyOutcome, IncomingMessage } from "../db/applier.ts";
+import { decideOnApplyError } from "../db/apply_policy.ts";
+import type { Replica } from "../db/replica.ts";
+import type { Log } from "../observability/log.ts";
+import type { Clock } from "../runtime/clock.ts";
+import { Wakeup } from "../runtime/wakeup.ts";
+import type { StoredMessage } from "../stream/change_streams.ts";
+import type { Publisher } from "./publisher.ts";
+import type { Statistics } from "./statistics.ts";
+
+/** Bounds of one write transaction: how long the application may have to wait for it. */
+const TRANSACTION = { rows: 1000, milliseconds: 15 };
+/** Messages of a shard that wait; beyond that its reader stops reading. */
+const MAX_QUEUED = 512;
+const MAX_QUEUED_BYTES = 16 * 1024 * 1024;
+const BUSY_SLEEP_MS = { min: 1, max: 8 };
+
+export interface ApplyLoopParts {
+  readonly replica: Replica;
+  readonly publisher: Publisher;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Log;
+  readonly statistics: Statistics;
+  readonly onSchemaChange: () => Promise<void>;
+}
+
+interface Queue {
+  readonly stream: string;
+  readonly createdAt: string;
+  messages: StoredMessage[];
+  bytes: number;
+}
+
+interface Taken {
+  readonly queue: Queue;
+  readonly message: StoredMessage;
+}
+
+export class ApplyLoop {
+  readonly #parts: ApplyLoopParts;
+  readonly #queues = new Map<number, Queue>();
+  readonly #wakeup = new Wakeup();
+  readonly #room = new Map<number, () => void>();
+  #turn = 0;
+
+  constructor(parts: ApplyLoopParts) {
+    this.#parts = parts;
+  }
+
+  /** Begins a shard anew, at its cursor: what waited of it is dropped. */
+  begin(shard: number, { stream, createdAt }: { stream: string; createdAt: string }): void {
+    this.#queues.set(shard, { stream, createdAt, messages: [], bytes: 0 });
+  }
+
+  /** Takes a message; resolves when there is room for more. */
+  enqueue(message: StoredMessage): Promise<void> | undefined {
+    const queue = this.#queues.get(message.shard);
+    if (!queue) return undefined;
+    queue.messages.push(message);
+    queue.bytes += message.payload.length;
+    this.#wakeup.ring();
+    if (hasRoom(queue)) return undefined;
+    return new Promise((resolve) => this.#room.set(message.shard, resolve));
+  }
+
+  /** How many messages wait. */
+  get queued(): number {
+    return [...this.#queues.values()].reduce((count, queue) => count + queue.messages.length, 0);
+  }
+
+  /** Applies what comes until the signal aborts. Throws where the database or this program is not sound. */
+  async run(signal: AbortSignal): Promise<void> {
+    const stop = () => {
+      this.#wakeup.ring();
+      for (const resolve of this.#room.values()) resolve();
+    };
+    signal.addEventListener("abort", stop);
+    while (!signal.aborted) {
+      if (this.queued === 0) await this.#wakeup.wait();
+      else await this.#applySome(signal);
+    }
+  }
+
+  async #applySome(signal: AbortSignal): Promise<void> {
+    const { replica, publisher, clock, random, onSchemaChange } = this.#parts;
+    const taken: Taken[] = [];
+    let outcome: ApplyOutcome | undefined;
+    try {
+      outcome = replica.apply(this.#take(taken), TRANSACTION);
+    } catch (error) {
+      if (decideOnApplyError(error) !== "retry") throw error;
+      await clock.sleep(BUSY_SLEEP_MS.min + random() * (BUSY_SLEEP_MS.max - BUSY_SLEEP_MS.min), signal);
+      return;
+    }
+    if (!outcome) return await onSchemaChange();
+    for (const { queue, message } of taken.slice(0, outcome.messages)) {
+      if (queue.messages[0] !== message) continue;
+      queue.messages.shift();
+      queue.bytes -= message.payload.length;
+      publisher.noteApplied(message.shard, message.sequence);
+    }
+    this.#note(outcome);
+    for (const [shard, resolve] of this.#room) {
+      const queue = this.#queues.get(shard);
+      if (queue && !hasRoom(queue)) continue;
+      this.#room.delete(shard);
+      resolve();
+    }
+    // Let acknowledgements and file events through between two transactions.
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  /** Gives the messages of all shards in their order, another shard first each time, and notes those given. */
+  *#take(taken: Taken[]): Generator<IncomingMessage> {
+    const queues = [...this.#queues.values()];
+    this.#turn++;
+    for (let i = 0; i < queues.length; i++) {
+      const queue = queues[(i + this.#turn) % queues.length];
+      for (const message of queue?.messages.slice() ?? []) {
+        if (!queue) continue;
+        taken.push({ queue, message });
+        yield this.#incoming(queue, message);
+      }
+    }
+  }
+
+  #incoming({ stream, createdAt }: Queue, message: StoredMessage): IncomingMessage {
+    const { sequence, storedAt, subject, format, payload } = message;
+    const echoTop = format === null
+      ? this.#parts.publisher.echoTopOf(message.shard, sequence, payload)
+      : undefined;
+    return { stream, createdAt, sequence, storedAt, subject, format, payload, echoTop };
+  }
+
+  #note(outcome: ApplyOutcome): void {
+    const { statistics, publisher } = this.#parts;
+    statistics.applied += outcome.written;
+    statistics.echoed += outcome.echoed;
+    statistics.overwritten += outcome.overwritten;
+    statistics.displaced += outcome.displaced;
+    statistics.hidden += outcome.hidden;
+    statistics.parked += outcome.parked;
+    statistics.quarantined += outcome.quarantined;
+    statistics.ignored += outcome.ignored;
+    for (const [shard, queue] of this.#queues) {
+      const numbers = outcome.echoes.filter((echo) => echo.stream === queue.stream).map((echo) =>
+        echo.number
+      );
+      publisher.noteEchoes(shard, numbers);
+    }
+    publisher.wake();
+  }
+}
+
+function hasRoom(queue: Queue): boolean {
+  return queue.messages.length < MAX_QUEUED && queue.bytes < MAX_QUEUED_BYTES;
+}

@@ -1,0 +1,123 @@
+/**
+ * Changes as messages: many events of one table in each, below the server's limit; a row above it goes in parts.
+ * With wire-format v0.6 one row in each, as the original writes them.
+ */
+import type { ChangeSet } from "../db/change_scan.ts";
+import type { ChangeEvent, NodeId, RowEventV06 } from "../wire/batch.ts";
+import { BATCH_FORMAT, type BatchBody, encodeBody, encodeEnvelope } from "../wire/batch_codec.ts";
+import { compress } from "../wire/compression.ts";
+import { encodeRowEvent } from "../wire/row_event_codec.ts";
+import type { Value } from "../wire/value.ts";
+
+/** A message to publish, in order with its neighbours. */
+export interface OutgoingMessage {
+  /** The table whose subject it goes to; null for the shard's own subject. */
+  readonly table: string | null;
+  readonly format: string | null;
+  readonly number: number;
+  readonly top: number;
+  readonly events: number;
+  readonly payload: Uint8Array;
+}
+
+export interface EncoderOptions {
+  readonly origin: NodeId;
+  readonly run: number;
+  readonly wireFormat: "batch" | "v0.6";
+  readonly compress: boolean;
+}
+
+/** Rows in one message at most, so that applying one fits in a short transaction. */
+const MAX_EVENTS = 500;
+/** Bytes of a message aimed at; many small messages apply more smoothly than a few huge ones. */
+const TARGET_BYTES = 256 * 1024;
+/** Left for headers and the envelope. */
+const OVERHEAD_BYTES = 1024;
+
+export class MessageEncoder {
+  constructor(readonly options: EncoderOptions) {}
+
+  /** Messages for a set; `nextNumber` gives each its number. Throws MarmotError for what the format cannot carry. */
+  encode(
+    set: ChangeSet,
+    top: number,
+    { maxPayloadBytes, nextNumber }: { maxPayloadBytes: number; nextNumber: () => number },
+  ): OutgoingMessage[] {
+    if (this.options.wireFormat === "v0.6") {
+      return rowEvents(set, this.options.origin).map((event) => ({
+        table: null,
+        format: null,
+        number: nextNumber(),
+        top,
+        events: 1,
+        payload: this.#pack(encodeRowEvent(event)),
+      }));
+    }
+    const limit = maxPayloadBytes - OVERHEAD_BYTES;
+    const messages: OutgoingMessage[] = [];
+    for (const { body, events } of splitBodies(set, Math.min(limit, TARGET_BYTES))) {
+      const parts = Math.ceil(body.length / limit);
+      for (let part = 0; part < parts; part++) {
+        const number = nextNumber();
+        const head = { origin: this.options.origin, run: this.options.run, number, top, part, parts };
+        const payload = this.#pack(encodeEnvelope(head, body.subarray(part * limit, (part + 1) * limit)));
+        const isLast = part === parts - 1;
+        messages.push({
+          table: set.table.schema.name,
+          format: BATCH_FORMAT,
+          number,
+          top,
+          events: isLast ? events : 0,
+          payload,
+        });
+      }
+    }
+    return messages;
+  }
+
+  #pack(bytes: Uint8Array): Uint8Array {
+    return this.options.compress ? compress(bytes) : bytes;
+  }
+}
+
+/** Bodies of at most MAX_EVENTS events and `maxBytes` bytes, but for single rows beyond that. */
+function splitBodies(set: ChangeSet, maxBytes: number): { body: Uint8Array; events: number }[] {
+  const bodies: { body: Uint8Array; events: number }[] = [];
+  const split = (events: readonly ChangeEvent[]): void => {
+    const body = encodeBody(bodyOf(set, events));
+    if (events.length === 1 || body.length <= maxBytes) {
+      bodies.push({ body, events: events.length });
+      return;
+    }
+    const half = Math.ceil(events.length / 2);
+    split(events.slice(0, half));
+    split(events.slice(half));
+  };
+  for (let at = 0; at < set.events.length; at += MAX_EVENTS) split(set.events.slice(at, at + MAX_EVENTS));
+  return bodies;
+}
+
+function bodyOf({ table }: ChangeSet, events: readonly ChangeEvent[]): BatchBody {
+  const { name, columns, key, uniqueSignature } = table.schema;
+  return { table: name, columns: columns.map((column) => column.name), key, uniqueSignature, events };
+}
+
+function rowEvents({ table, events }: ChangeSet, origin: NodeId): RowEventV06[] {
+  const columns = table.schema.columns.map((column) => column.name ?? "rowid");
+  const keyColumns = table.schema.key.map((position) => columns[position] ?? "");
+  const event = (
+    type: RowEventV06["type"],
+    names: readonly string[],
+    values: readonly Value[],
+  ): RowEventV06 => ({
+    origin,
+    type,
+    table: table.schema.name,
+    row: new Map(names.map((name, i) => [name, values[i] ?? null])),
+  });
+  return events.flatMap((change) => {
+    if (change.kind === "upsert") return [event("update", columns, change.row)];
+    if (change.kind === "delete") return [event("delete", keyColumns, change.key)];
+    return change.rows.map((row) => event("insert", columns, row));
+  });
+}

@@ -1,0 +1,278 @@
+/**
+ * Marmot's own format: a body holds change events of one table, an envelope carries a body, or a part of one, and says
+ * whose it is. Both are CBOR arrays of fixed length:
+ *
+ *   envelope  [1, origin, run, number, top, part, parts, bytes of the body]
+ *   body      [table, [column or null, …], [position of a key column, …], uniqueSignature, [event, …]]
+ *   event     [0, value, …] an upsert · [1, key value, …] a deletion · [2, [key value, …], [[value, …], …]] a list
+ *   value     null · integer (INTEGER) · double (REAL) · text (TEXT) · tag 21076 bytes (TEXT, not UTF-8) · bytes (BLOB)
+ *
+ * What encodes decodes to the same values, storage class and bytes included. Decoders throw MalformedMessageError and
+ * nothing else, and allocate no more than a small multiple of the message.
+ */
+import { MalformedMessageError, MarmotError } from "../errors.ts";
+import type { Batch, ChangeEvent, NodeId } from "./batch.ts";
+import { CborReader, INDEFINITE } from "./cbor_reader.ts";
+import { CborWriter, Major, UINT64_MAX } from "./cbor_writer.ts";
+import { RawText, type Value } from "./value.ts";
+import { checkInt64 } from "./value_v06.ts";
+
+/** The header that tells this format from v0.6's, which has none. A compatibility constant. */
+export const FORMAT_HEADER = "Marmot-Format";
+/** The value of `FORMAT_HEADER`. A compatibility constant. */
+export const BATCH_FORMAT = "batch/1";
+
+/** The most parts that one body can be cut into. */
+export const MAX_PARTS = 65_536;
+
+const VERSION = 1;
+const ENVELOPE_LENGTH = 8;
+const BODY_LENGTH = 5;
+const UPSERT = 0;
+const DELETION = 1;
+const LIST = 2;
+/** Private to Marmot ("RT"). A compatibility constant. */
+const RAW_TEXT_TAG = 0x5254;
+
+/** What a batch says about its table: all of it but whose it is. */
+export type BatchBody = Pick<Batch, "table" | "columns" | "key" | "uniqueSignature" | "events">;
+
+export interface EnvelopeHead {
+  readonly origin: NodeId;
+  readonly run: number;
+  readonly number: number;
+  readonly top: number;
+  /** Which part of the body this is, from 0. */
+  readonly part: number;
+  /** How many parts the body has, 1 to `MAX_PARTS`. */
+  readonly parts: number;
+}
+
+export interface Envelope extends EnvelopeHead {
+  /** The body or its part; shares memory with the message. */
+  readonly body: Uint8Array;
+}
+
+/** Throws a MarmotError: "wire" for values that have no form (lone surrogates, NaN), "internal" for a wrong shape. */
+export function encodeBody(batch: BatchBody): Uint8Array<ArrayBuffer> {
+  const { table, columns, key, uniqueSignature, events } = batch;
+  const problem = findShapeProblem(columns, key);
+  if (problem !== undefined) {
+    throw new MarmotError("internal", `cannot encode a batch of table "${table}": ${problem}`);
+  }
+  const writer = new CborWriter();
+  writer.writeArray(BODY_LENGTH);
+  writer.writeText(table);
+  writer.writeArray(columns.length);
+  for (const column of columns) column === null ? writer.writeNull() : writer.writeText(column);
+  writer.writeArray(key.length);
+  for (const position of key) writer.writeCount(position);
+  writer.writeText(uniqueSignature);
+  writer.writeArray(events.length);
+  const width = { row: columns.length, key: key.length };
+  for (const event of events) writeEvent(writer, event, width);
+  return writer.toBytes();
+}
+
+interface Width {
+  readonly row: number;
+  readonly key: number;
+}
+
+function writeEvent(writer: CborWriter, event: ChangeEvent, width: Width): void {
+  if (event.kind === "list") {
+    writer.writeArray(3);
+    writer.writeCount(LIST);
+    writer.writeArray(width.key);
+    writeValues(writer, event.key, width.key);
+    writer.writeArray(event.rows.length);
+    for (const row of event.rows) {
+      writer.writeArray(width.row);
+      writeValues(writer, row, width.row);
+    }
+    return;
+  }
+  const isUpsert = event.kind === "upsert";
+  const valueCount = isUpsert ? width.row : width.key;
+  writer.writeArray(1 + valueCount);
+  writer.writeCount(isUpsert ? UPSERT : DELETION);
+  writeValues(writer, isUpsert ? event.row : event.key, valueCount);
+}
+
+function writeValues(writer: CborWriter, values: readonly Value[], count: number): void {
+  if (values.length !== count) {
+    throw new MarmotError("internal", `cannot encode ${values.length} values where ${count} are due`);
+  }
+  for (let i = 0; i < count; i++) writeValue(writer, values[i]!);
+}
+
+function writeValue(writer: CborWriter, value: Value): void {
+  if (value === null) writer.writeNull();
+  else if (typeof value === "string") writer.writeText(value);
+  else if (typeof value === "bigint") writer.writeInteger(checkInt64(value));
+  else if (typeof value === "number") {
+    if (Number.isNaN(value)) throw new MarmotError("wire", "cannot encode NaN: SQLite has no such REAL");
+    writer.writeDouble(value);
+  } else if (value instanceof RawText) {
+    writer.writeTag(RAW_TEXT_TAG);
+    writer.writeBytes(value.bytes);
+  } else writer.writeBytes(value);
+}
+
+export function encodeEnvelope(head: EnvelopeHead, body: Uint8Array): Uint8Array<ArrayBuffer> {
+  const problem = findHeadProblem(head);
+  if (problem !== undefined) throw new MarmotError("internal", `cannot encode an envelope: ${problem}`);
+  const writer = new CborWriter();
+  writer.writeArray(ENVELOPE_LENGTH);
+  writer.writeCount(VERSION);
+  writer.writeInteger(head.origin);
+  writer.writeCount(head.run);
+  writer.writeCount(head.number);
+  writer.writeCount(head.top);
+  writer.writeCount(head.part);
+  writer.writeCount(head.parts);
+  writer.writeBytes(body);
+  return writer.toBytes();
+}
+
+export function decodeEnvelope(bytes: Uint8Array): Envelope {
+  const reader = new CborReader(bytes);
+  const length = reader.readArray("the envelope");
+  const version = length > 0 ? reader.readCount("the format version") : 0;
+  if (version !== VERSION) {
+    throw new MalformedMessageError(`format version ${version} is not known`, {
+      hint: "If another node runs a newer Marmot, upgrade this one.",
+    });
+  }
+  if (length !== ENVELOPE_LENGTH) throw new MalformedMessageError(`the envelope has ${length} items`);
+  const envelope = {
+    origin: reader.readUnsigned("origin"),
+    run: reader.readCount("run"),
+    number: reader.readCount("number"),
+    top: reader.readCount("top"),
+    part: reader.readCount("part"),
+    parts: reader.readCount("parts"),
+    body: reader.readBytes("the body"),
+  };
+  const problem = findHeadProblem(envelope);
+  if (problem !== undefined) throw new MalformedMessageError(problem);
+  checkEnd(reader);
+  return envelope;
+}
+
+function findHeadProblem({ origin, run, number, top, part, parts }: EnvelopeHead): string | undefined {
+  if (origin < 0n || origin > UINT64_MAX) return `origin ${origin} does not fit in 64 bits`;
+  for (const count of [run, number, top, part, parts]) {
+    if (!Number.isSafeInteger(count) || count < 0) return `${count} is not an integer from 0 to 2^53 - 1`;
+  }
+  if (parts < 1 || parts > MAX_PARTS) return `${parts} parts, where 1 to ${MAX_PARTS} can be`;
+  return part < parts ? undefined : `part ${part} of ${parts}`;
+}
+
+export function decodeBody(bytes: Uint8Array): BatchBody {
+  const reader = new CborReader(bytes);
+  if (reader.readArray("the body") !== BODY_LENGTH) {
+    throw new MalformedMessageError("the body has not 5 items");
+  }
+  const table = reader.readText("the table's name");
+  const columns = readColumns(reader);
+  const key = readKey(reader);
+  const problem = findShapeProblem(columns, key);
+  if (problem !== undefined) throw new MalformedMessageError(problem);
+  const uniqueSignature = reader.readText("the UNIQUE signature");
+  const width = { row: columns.length, key: key.length };
+  const events: ChangeEvent[] = new Array(reader.readArray("the list of events"));
+  for (let i = 0; i < events.length; i++) events[i] = readEvent(reader, width);
+  checkEnd(reader);
+  return { table, columns, key, uniqueSignature, events };
+}
+
+function readColumns(reader: CborReader): (string | null)[] {
+  const columns: (string | null)[] = [];
+  const count = reader.readArray("the list of columns");
+  for (let i = 0; i < count; i++) {
+    const isRowid = reader.peek() === NULL;
+    if (isRowid) reader.skipByte();
+    columns.push(isRowid ? null : reader.readText("a column's name"));
+  }
+  return columns;
+}
+
+function readKey(reader: CborReader): number[] {
+  const key: number[] = [];
+  const count = reader.readArray("the key");
+  for (let i = 0; i < count; i++) key.push(reader.readCount("a key position"));
+  return key;
+}
+
+function findShapeProblem(columns: Batch["columns"], key: Batch["key"]): string | undefined {
+  if (columns.length === 0) return "there are no columns";
+  if (new Set(columns).size !== columns.length) return "two columns have one name";
+  if (key.length === 0) return "there is no key";
+  if (new Set(key).size !== key.length) return "a column stands twice in the key";
+  const outside = key.find((position) =>
+    !Number.isInteger(position) || position < 0 || position >= columns.length
+  );
+  return outside === undefined ? undefined : `key position ${outside} of ${columns.length} columns`;
+}
+
+function readEvent(reader: CborReader, width: Width): ChangeEvent {
+  const length = reader.readArray("an event");
+  const kind = length > 0 ? reader.readCount("an event's kind") : -1;
+  if (kind === UPSERT && length === 1 + width.row) {
+    return { kind: "upsert", row: readValues(reader, width.row) };
+  }
+  if (kind === DELETION && length === 1 + width.key) {
+    return { kind: "delete", key: readValues(reader, width.key) };
+  }
+  if (kind === LIST && length === 3) return readList(reader, width);
+  throw new MalformedMessageError(`an event of kind ${kind} has ${length} items`);
+}
+
+function readList(reader: CborReader, width: Width): ChangeEvent {
+  const key = readTuple(reader, "a list's key", width.key);
+  const rows: Value[][] = new Array(reader.readArray("a list's rows"));
+  for (let i = 0; i < rows.length; i++) rows[i] = readTuple(reader, "a row", width.row);
+  return { kind: "list", key, rows };
+}
+
+function readTuple(reader: CborReader, what: string, count: number): Value[] {
+  const length = reader.readArray(what);
+  if (length !== count) {
+    throw new MalformedMessageError(`${what} has ${length} values where ${count} are due`);
+  }
+  return readValues(reader, count);
+}
+
+function readValues(reader: CborReader, count: number): Value[] {
+  const values: Value[] = new Array(count);
+  for (let i = 0; i < count; i++) values[i] = readValue(reader);
+  return values;
+}
+
+const NULL = 0xf6;
+const NULL_INFORMATION = 22;
+const DOUBLE_INFORMATION = 27;
+
+function readValue(reader: CborReader): Value {
+  const major = reader.readHead();
+  if (major === Major.simple) {
+    if (reader.information === NULL_INFORMATION) return null;
+    const isReal = reader.information === DOUBLE_INFORMATION && !Number.isNaN(reader.float);
+    if (isReal) return reader.float;
+  } else if (reader.information !== INDEFINITE) {
+    if (major === Major.unsigned && reader.isBelow63Bits) return reader.wideArgument;
+    if (major === Major.negative && reader.isBelow63Bits) return -1n - reader.wideArgument;
+    if (major === Major.text) return reader.takeText(reader.argument);
+    // Copies: a value may outlive the message.
+    if (major === Major.bytes) return reader.takeBytes(reader.argument).slice();
+    if (major === Major.tag && reader.argument === RAW_TEXT_TAG) {
+      return new RawText(reader.readBytes("TEXT that is not UTF-8").slice());
+    }
+  }
+  throw new MalformedMessageError("a value is of none of SQLite's storage classes");
+}
+
+function checkEnd(reader: CborReader): void {
+  if (reader.remaining > 0) throw new MalformedMessageError("bytes stand behind the end of the message");
+}
