@@ -20,8 +20,10 @@ export const ApiCode = {
 /** The sentence for an error that does not pass by itself while setting up; undefined for the others. */
 export function asOperatorError(error: unknown): MarmotError | undefined {
   if (error instanceof MarmotError) return error;
-  if (error instanceof PermissionViolationError) {
-    return new MarmotError("broker", `Cannot set up the streams: ${error.message}`, {
+  // The library wraps what the server says of a request.
+  const reason = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  if (reason instanceof PermissionViolationError) {
+    return new MarmotError("broker", `Cannot set up the streams: ${reason.message}`, {
       hint:
         "allow this user to publish to $JS.API.> and the subjects of subject-prefix, and to subscribe to _INBOX.>",
       cause: error,

@@ -171,16 +171,15 @@ async function overlapError(
   manager: JetStreamManager,
   { name, subjects, cause }: { name: string; subjects: readonly string[]; cause: unknown },
 ): Promise<MarmotError> {
-  const owners = new Set<string>();
+  let [taken, owner] = [subjects[0]!, "of another name"];
   for (const subject of subjects) {
-    for await (const owner of manager.streams.names(subject)) if (owner !== name) owners.add(owner);
+    for await (const other of manager.streams.names(subject)) {
+      if (other !== name) [taken, owner] = [subject, `"${other}"`];
+    }
   }
-  const quoted = [...owners].map((owner) => `"${owner}"`).join(", ");
   return new MarmotError(
     "usage",
-    `Cannot use stream "${name}": its subject "${subjects[0]}" belongs to stream ${
-      quoted || "of another name"
-    }`,
+    `Cannot use stream "${name}": its subject "${taken}" belongs to stream ${owner}`,
     {
       hint:
         "all nodes of a cluster need the same compress and stream-prefix; else use another subject-prefix",
