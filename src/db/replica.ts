@@ -34,10 +34,12 @@ export interface ReplicaOptions {
   readonly readSeqMap: () => ReadonlyMap<string, number>;
   readonly nowMs: () => number;
   readonly log: Log;
+  /** How long SQLite itself waits for a lock, which blocks the event loop; a few milliseconds unless told. */
+  readonly busyTimeoutMs?: number;
 }
 
 /** Opens the database file as Marmot does. Throws MarmotError where it does not exist or is no database. */
-export function openDatabase(path: string): Connection {
+export function openDatabase(path: string, busyTimeoutMs = BUSY_TIMEOUT_MS): Connection {
   if (!existsSync(path)) {
     throw new MarmotError("database", `Cannot open the database "${path}": there is no such file`, {
       hint: "Marmot replicates a database that exists: start the application first, or check -db-path.",
@@ -47,7 +49,7 @@ export function openDatabase(path: string): Connection {
     throw new MarmotError("database", `Cannot open the database "${path}": it is not a file`);
   }
   try {
-    const connection = new Connection(path, { busyTimeoutMs: BUSY_TIMEOUT_MS });
+    const connection = new Connection(path, { busyTimeoutMs });
     connection.integer("SELECT count(*) FROM sqlite_schema");
     return connection;
   } catch (error) {
@@ -112,7 +114,7 @@ export class Replica {
 
   /** Opens the database and makes Marmot's tables in it. Throws DatabaseBusyError, and MarmotError as openDatabase does. */
   static open(path: string, options: ReplicaOptions): Replica {
-    const connection = openDatabase(path);
+    const connection = openDatabase(path, options.busyTimeoutMs);
     try {
       const policy = new TriggerPolicy();
       connection.setAuthorizer(policy.authorizer);

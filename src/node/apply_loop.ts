@@ -112,7 +112,7 @@ export class ApplyLoop {
       resolve();
     }
     // Let acknowledgements and file events through between two transactions.
-    await new Promise((resolve) => setImmediate(resolve));
+    await clock.turn();
   }
 
   /** Gives the messages of all shards in their order, another shard first each time, and notes those given. */

@@ -73,13 +73,14 @@ export class Node {
   /** Replicates until `stop` aborts, then sends what is in flight. Throws where the node cannot go on. */
   async run(stop: AbortSignal): Promise<void> {
     const { clock, watchFiles, log } = this.#ports;
+    const halt = new AbortController();
     const end = new AbortController();
     const signal = this.#signal = end.signal;
     await this.#arm();
     const stopWatching = watchFiles(() => this.#publisher.wake());
     const ended = Promise.withResolvers<void>();
     const loops = [
-      this.#publisher.run(stop),
+      this.#publisher.run(halt.signal),
       this.#applyLoop.run(signal),
       this.#look(signal),
       ...this.#readers.map((reader) => reader.run(signal)),
@@ -90,11 +91,13 @@ export class Node {
     log.debug("replicating");
     try {
       await ended.promise;
+      halt.abort();
       for (let waitedMs = 0; !this.#publisher.isIdle && waitedMs < FLUSH_MS; waitedMs += 10) {
         await clock.sleep(10, signal);
       }
     } finally {
       stopWatching();
+      halt.abort();
       end.abort();
       await Promise.all(loops);
     }

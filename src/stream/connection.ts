@@ -3,17 +3,13 @@
  * library hides outages by design; here every outage ends the current session, so nobody waits for an answer
  * that cannot come, and nothing is handed to the library while it would only keep it.
  */
-import {
-  connect as connectToNats,
-  errors,
-  type NatsConnection,
-  type NodeConnectionOptions,
-} from "@nats-io/transport-node";
+import { errors, type NatsConnection, type NodeConnectionOptions } from "@nats-io/transport-node";
 import { setTimeout as delay } from "node:timers/promises";
 import { errorText, MarmotError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
 import { backoffDelayMs } from "../runtime/backoff.ts";
 import { type BrokerAddress, parseBrokerAddress } from "./broker_address.ts";
+import { connectToNats } from "./guarded_transport.ts";
 
 /** Longest wait for the server's greeting, and for an answer to any request. */
 export const REQUEST_TIMEOUT_MS = 5_000;

@@ -12,7 +12,7 @@ import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { NatsServer, type NatsServerOptions } from "./nats_server.ts";
-import { dumpTables } from "./table_dump.ts";
+import { dumpTables } from "../../scripts/table_dump.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 const POLL_MS = 20;
