@@ -50,11 +50,11 @@ class World {
     const random = this.random = new Random(seed);
     this.mode = random.pick<Mode>(["any", "any", "sole", "own"]);
     const names = Object.keys(TABLES);
-    this.tables = names.filter(() => random.chance(0.4));
+    this.tables = names.filter(() => random.chance(0.25));
     if (this.tables.length === 0) this.tables.push(random.pick(names));
     this.server = new MemoryServer(1 + random.below(3), this.time, random);
     // Each history has a taste of its own.
-    this.#steps = ["write", "write", ...Array.from({ length: 6 }, () => random.pick(STEPS))];
+    this.#steps = ["write", "write", "write", ...Array.from({ length: 6 }, () => random.pick(STEPS))];
     const memory = "/dev/shm";
     this.#folder = mkdtempSync(join(existsSync(memory) ? memory : tmpdir(), "marmot-simulation-"));
     const schema = this.tables.map((name) => TABLES[name]).join("; ");
@@ -75,17 +75,16 @@ class World {
     const { random } = this;
     for (const node of this.nodes) node.start(this);
     await this.time.pass(20);
-    const isFaulty = random.chance(0.8);
-    if (isFaulty) {
-      this.server.network = {
-        ackLost: 0.15 * random.next(),
-        late: 0.15 * random.next(),
-        lost: 0.15 * random.next(),
-      };
-    }
-    for (let left = 5 + random.below(45); left > 0; left--) {
+    const severity = random.pick([0, 0.1, 0.3]);
+    this.server.network = {
+      ackLost: severity * random.next(),
+      late: severity * random.next(),
+      lost: severity * random.next(),
+      latencyMs: random.pick([2, 20, 100]),
+    };
+    for (let left = 5 + random.below(65); left > 0; left--) {
       this.#step();
-      await this.time.pass(random.pick([0, 0, 1, 2, 5, 30, 150, 700]));
+      await this.time.pass(random.pick([0, 0, 0, 0, 1, 3, 10, 30, 100, 400]));
       const problem = this.#findProblem();
       if (problem) return problem;
     }

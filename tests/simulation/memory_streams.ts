@@ -12,7 +12,6 @@ import {
 import type { Random } from "./random.ts";
 import type { Life, VirtualTime } from "./virtual_time.ts";
 
-const LATENCY_MS = 1;
 const ACK_TIMEOUT_MS = 400;
 const MAX_LATE_MS = 1500;
 
@@ -22,9 +21,11 @@ export interface Network {
   readonly ackLost: number;
   readonly late: number;
   readonly lost: number;
+  /** Upper bound of the time that anything takes on its way; messages of one connection keep their order. */
+  readonly latencyMs: number;
 }
 
-export const HEALTHY: Network = { ackLost: 0, late: 0, lost: 0 };
+export const HEALTHY: Network = { ackLost: 0, late: 0, lost: 0, latencyMs: 2 };
 
 export class MemoryServer {
   readonly logs: StoredMessage[][];
@@ -81,6 +82,7 @@ export class MemoryStreams implements ChangeStreams {
   readonly #server: MemoryServer;
   readonly #life: Life;
   #session = 0;
+  #arrivesAtMs = 0;
   #onInterrupted = new Set<() => void>();
 
   constructor(server: MemoryServer, life: Life) {
@@ -124,11 +126,11 @@ export class MemoryStreams implements ChangeStreams {
       if (isLost || isAckLost) this.#life.after(ACK_TIMEOUT_MS, giveUp);
       if (isLost) return;
       if (isLate) this.#server.late++;
-      this.#server.time.schedule(isLate ? random.below(MAX_LATE_MS) : LATENCY_MS, () => {
+      this.#server.time.schedule(isLate ? random.below(MAX_LATE_MS) : this.#onTheWayMs(), () => {
         if (isLate) this.#server.late--;
         const sequence = this.#server.store(request);
         if (isAckLost) return;
-        this.#life.after(LATENCY_MS, () => {
+        this.#life.after(this.#latencyMs(), () => {
           if (sequence === undefined) reject(new PublishError("refused", "wrong last sequence"));
           else resolve(sequence);
         });
@@ -156,14 +158,25 @@ export class MemoryStreams implements ChangeStreams {
     return Promise.resolve();
   }
 
+  #latencyMs(): number {
+    return 1 + this.#server.random.below(this.#server.network.latencyMs);
+  }
+
+  /** How long a message takes to the server: it arrives behind those that were sent before it. */
+  #onTheWayMs(): number {
+    const { time } = this.#server;
+    this.#arrivesAtMs = Math.max(this.#arrivesAtMs, time.nowMs + this.#latencyMs());
+    return this.#arrivesAtMs - time.nowMs;
+  }
+
   #pause(): Promise<void> {
-    return new Promise((resolve) => this.#life.after(LATENCY_MS, resolve));
+    return new Promise((resolve) => this.#life.after(this.#latencyMs(), resolve));
   }
 
   #ask<T>(answer: () => T): Promise<T> {
     return new Promise((resolve, reject) =>
       this.#life.after(
-        LATENCY_MS,
+        this.#latencyMs(),
         () => this.isCutOff ? reject(new Error("no connection")) : resolve(answer()),
       )
     );
