@@ -236,17 +236,27 @@ class World {
 
 /** Runs the history of a seed; undefined if everything held. */
 export async function runHistory(seed: number): Promise<Failure | undefined> {
+  const { reason, trace } = await play(seed);
+  return reason === undefined ? undefined : { seed, reason, trace };
+}
+
+/** What happened in the history of a seed, and what every stream held at its end. */
+export async function traceOf(seed: number): Promise<readonly string[]> {
+  return (await play(seed)).trace;
+}
+
+async function play(seed: number): Promise<{ reason: string | undefined; trace: readonly string[] }> {
   const world = new World(seed);
+  let reason: string | undefined;
   try {
-    const reason = await world.run();
-    return reason === undefined ? undefined : { seed, reason, trace: world.trace };
+    reason = await world.run();
   } catch (error) {
-    return {
-      seed,
-      reason: error instanceof Error ? error.stack ?? error.message : String(error),
-      trace: world.trace,
-    };
+    reason = error instanceof Error ? error.stack ?? error.message : String(error);
   } finally {
+    for (const log of world.server.logs) {
+      world.note(`stream: ${log.map((m) => `${m.sequence} ${m.storedAt}`).join(", ")}`);
+    }
     world.end();
   }
+  return { reason, trace: world.trace };
 }

@@ -1,0 +1,20 @@
+/** A fixed set of random histories. `deno task simulate --seeds N --from S` runs others. */
+import assert from "node:assert/strict";
+import { runHistory, traceOf } from "./history.ts";
+
+const HISTORIES_PER_TEST = 50;
+
+for (let from = 1; from <= 300; from += HISTORIES_PER_TEST) {
+  Deno.test(`histories ${from} to ${from + HISTORIES_PER_TEST - 1} converge and lose nothing`, async () => {
+    for (let seed = from; seed < from + HISTORIES_PER_TEST; seed++) await assertHistory(seed);
+  });
+}
+
+Deno.test("a history is the same whenever its seed is", async () => {
+  assert.deepEqual(await traceOf(7), await traceOf(7));
+});
+
+async function assertHistory(seed: number): Promise<void> {
+  const failure = await runHistory(seed);
+  assert.equal(failure, undefined, failure && `seed ${seed}: ${failure.reason}\n${failure.trace.join("\n")}`);
+}
