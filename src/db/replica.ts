@@ -143,6 +143,11 @@ export class Replica {
     return isNew;
   }
 
+  /** Whether the schema is another than the tables were armed for. */
+  hasNewSchema(): boolean {
+    return !this.#isSchemaKnown();
+  }
+
   /** Arms all tables as the schema is now. Throws DatabaseBusyError. */
   arm(): ArmingReport {
     const report = this.#write(() => {

@@ -52,6 +52,8 @@ export class Publisher {
   #tasks = new Set<Promise<void>>();
   #signal: AbortSignal = new AbortController().signal;
   #failure: unknown;
+  /** Before it runs there is nothing to recover: it begins with that. */
+  #isRunning = false;
 
   constructor(parts: PublisherParts) {
     this.#parts = parts;
@@ -65,6 +67,7 @@ export class Publisher {
   async run(signal: AbortSignal): Promise<void> {
     this.#signal = signal;
     signal.addEventListener("abort", () => this.wake());
+    this.#isRunning = true;
     this.recover(this.#shards.map((state) => state.shard));
     while (!signal.aborted) {
       await this.#drive();
@@ -81,6 +84,7 @@ export class Publisher {
 
   /** Publishes again whatever is not settled on these shards, after their streams were read to the end. */
   recover(shards: readonly number[]): void {
+    if (!this.#isRunning) return;
     const highest = this.#parts.replica.log.highestId();
     for (const state of this.#shards) if (shards.includes(state.shard)) this.#drain(state, highest);
   }

@@ -12,6 +12,7 @@ import { systemClock } from "../runtime/clock.ts";
 import { openChangeStreams } from "../stream/open_change_streams.ts";
 import type { NodeId } from "../wire/batch.ts";
 import { decodeSeqMap } from "../wire/seq_map.ts";
+import { Armer } from "./armer.ts";
 import { Node } from "./node.ts";
 import { reportProgress } from "./progress.ts";
 import { writeSeqMap } from "./seq_map_file.ts";
@@ -32,21 +33,25 @@ export async function runNode(config: Config, log: Log, stop: AbortSignal): Prom
       shards: config.shards,
       format: config.wireFormat,
     });
+    // Then capture, which must not wait: what the application writes before the broker is there counts as well.
+    const armer = new Armer({ replica, clock: systemClock, random: Math.random, log });
+    await armer.look(stop);
     // Then the streams: a node may start long before its broker does.
-    const streams = await openChangeStreams({
-      urls: config.natsUrls,
-      nodeId,
-      streamPrefix: config.streamPrefix,
-      subjectPrefix: config.subjectPrefix,
-      shards: config.shards,
-      replicas: config.logReplicas,
-      maxLogEntries: config.maxLogEntries,
-      compress: config.compress,
-      wireFormat: config.wireFormat,
-      log,
-      signal: stop,
-      random: Math.random,
-    });
+    const streams = await whileArmed(armer, () =>
+      openChangeStreams({
+        urls: config.natsUrls,
+        nodeId,
+        streamPrefix: config.streamPrefix,
+        subjectPrefix: config.subjectPrefix,
+        shards: config.shards,
+        replicas: config.logReplicas,
+        maxLogEntries: config.maxLogEntries,
+        compress: config.compress,
+        wireFormat: config.wireFormat,
+        log,
+        signal: stop,
+        random: Math.random,
+      }));
     try {
       log.info("connected: a node that stays away longer than the streams keep messages cannot catch up", {
         messages: config.maxLogEntries,
@@ -65,7 +70,11 @@ export async function runNode(config: Config, log: Log, stop: AbortSignal): Prom
           return () => events.close();
         },
       };
-      const node = new Node(replica, ports, { wireFormat: config.wireFormat, compress: config.compress });
+      const node = new Node(replica, ports, {
+        armer,
+        wireFormat: config.wireFormat,
+        compress: config.compress,
+      });
       const beside = new AbortController();
       const tasks = [
         reportProgress(node, { replica, log, clock: systemClock, signal: beside.signal }),
@@ -88,6 +97,19 @@ export async function runNode(config: Config, log: Log, stop: AbortSignal): Prom
   } finally {
     replica.close();
     log.info("node stopped");
+  }
+}
+
+/** Keeps the tables armed while `work` waits for something else. */
+async function whileArmed<T>(armer: Armer, work: () => Promise<T>): Promise<T> {
+  const done = new AbortController();
+  const failed = Promise.withResolvers<never>();
+  const watching = armer.watch(done.signal).catch((error) => failed.reject(error));
+  try {
+    return await Promise.race([work(), failed.promise]);
+  } finally {
+    done.abort();
+    await watching;
   }
 }
 

@@ -1,0 +1,105 @@
+/**
+ * Arms the tables, again after each change of schema, and tells the operator what came of it. A real node arms
+ * before its broker is there: what the application writes from then on is captured.
+ */
+import type { ArmingReport } from "../db/arming.ts";
+import type { Replica } from "../db/replica.ts";
+import { DatabaseBusyError } from "../errors.ts";
+import type { Log } from "../observability/log.ts";
+import type { Clock } from "../runtime/clock.ts";
+
+const LOOK_INTERVAL_MS = 100;
+/** Between two tries while another connection holds the lock. */
+const BUSY_SLEEP_MS = { min: 2, max: 10 };
+
+export interface ArmerParts {
+  readonly replica: Replica;
+  readonly clock: Clock;
+  /** Gives numbers in [0, 1). */
+  readonly random: () => number;
+  readonly log: Log;
+}
+
+export class Armer {
+  /** Called with the tables whose rows are to be published again, once their changes can be scanned. */
+  onRepublish: (tables: readonly string[]) => void = () => {};
+  readonly #parts: ArmerParts;
+  readonly #said = new Set<string>();
+  #looking: Promise<void> | undefined;
+
+  constructor(parts: ArmerParts) {
+    this.#parts = parts;
+  }
+
+  /** Arms the tables if the schema has changed since that was done; callers that come meanwhile wait for the same. */
+  look(signal: AbortSignal): Promise<void> {
+    this.#looking ??= this.#lookOnce(signal).finally(() => this.#looking = undefined);
+    return this.#looking;
+  }
+
+  /** Looks again and again until the signal aborts. */
+  async watch(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.look(signal);
+      await this.#parts.clock.sleep(LOOK_INTERVAL_MS, signal);
+    }
+  }
+
+  async #lookOnce(signal: AbortSignal): Promise<void> {
+    const { replica } = this.#parts;
+    const report = await this.#whileBusy(() => replica.hasNewSchema() ? replica.arm() : undefined, signal);
+    if (!report) return;
+    this.#say(report);
+    const tables = [...report.appeared, ...report.uncaptured];
+    for (const id of [...report.gainedColumns, ...report.uniqueChanged]) {
+      const name = replica.tables.byId(id)?.schema.name;
+      if (name !== undefined) tables.push(name);
+    }
+    this.onRepublish([...new Set(tables)]);
+    await this.#whileBusy(() => replica.retryParked(), signal);
+  }
+
+  /** Tries again while another connection holds the lock; undefined when the signal aborts meanwhile. */
+  async #whileBusy<T>(work: () => T, signal: AbortSignal): Promise<T | undefined> {
+    const { clock, random } = this.#parts;
+    while (!signal.aborted) {
+      try {
+        return work();
+      } catch (error) {
+        if (!(error instanceof DatabaseBusyError)) throw error;
+        const { min, max } = BUSY_SLEEP_MS;
+        await clock.sleep(min + (max - min) * random(), signal);
+      }
+    }
+    return undefined;
+  }
+
+  #say(report: ArmingReport): void {
+    const { log } = this.#parts;
+    log.info("tables armed", { tables: report.tables.length });
+    for (const { name, reason } of report.excluded) this.#warnOnce("table is not replicated", name, reason);
+    for (const table of report.tables) {
+      if (table.schema.keyKind !== "rowid") continue;
+      this.#warnOnce(
+        "table has no primary key: its rows are told apart by their rowid, which VACUUM renumbers",
+        table.schema.name,
+      );
+    }
+    for (const table of report.appeared) log.info("new table: its rows are published", { table });
+    for (const table of report.dropped) log.info("table was dropped", { table });
+    for (const [from, to] of report.renamed) log.info("table was renamed", { from, to });
+    for (const table of report.uncaptured) {
+      log.warn(
+        "table was changed without capture: its rows are published again, deletions meanwhile are not known",
+        { table },
+      );
+    }
+  }
+
+  #warnOnce(event: string, table: string, reason?: string): void {
+    const said = `${event} ${table} ${reason ?? ""}`;
+    if (this.#said.has(said)) return;
+    this.#said.add(said);
+    this.#parts.log.warn(event, { table, reason });
+  }
+}
