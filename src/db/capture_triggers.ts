@@ -1,11 +1,16 @@
 /**
  * The triggers that name changed rows in the change log. Plain SQL that any SQLite since 3.24 and any driver runs:
- * no functions, no guard. A table with UNIQUE indexes besides its key also has BEFORE triggers, because SQLite
- * fires no DELETE trigger for the rows that REPLACE removes: they log those rows as victims.
+ * no functions, no guard. SQLite fires no DELETE trigger for the rows that REPLACE removes: a table where that can be
+ * other rows than the one with the new key (by UNIQUE indexes, by a rowid that is not the key) also has BEFORE
+ * triggers, which log those rows as victims.
  */
-import { MARMOT_PREFIX, quoteIdentifier } from "./identifiers.ts";
-import type { Column, TableSchema, UniqueIndex } from "./schema.ts";
+import { foldName, MARMOT_PREFIX, quoteIdentifier } from "./identifiers.ts";
+import { wordsOf } from "./index_definition.ts";
+import { type Column, keyTermSql, type TableSchema, type UniqueIndex } from "./schema.ts";
 import { CHANGE_LOG, entryKinds } from "./state_tables.ts";
+
+/** What a table is called where it is searched: it may itself be called "new". */
+const ROW = "__marmot__row";
 
 export interface CaptureTrigger {
   readonly name: string;
@@ -19,7 +24,9 @@ export function captureTriggerPrefix(tableId: number): string {
 
 /** The table id in the name of a capture trigger, undefined for other triggers. */
 export function tableIdOfTrigger(triggerName: string): number | undefined {
-  const match = /^__marmot__(\d+)_(insert|update|key|delete|before_insert|before_update)$/.exec(triggerName);
+  const match = /^__marmot__(\d+)_(insert|update|key|delete|(?:before|rowid)_(?:insert|update))$/.exec(
+    triggerName,
+  );
   return match ? Number(match[1]) : undefined;
 }
 
@@ -35,7 +42,7 @@ export function captureSignature(table: TableSchema): string {
     const column = table.columns[p];
     return [column?.isNotNull, column?.defaultSql];
   });
-  return JSON.stringify([table.keyKind, table.key, indexes, defaults]);
+  return JSON.stringify([table.keyKind, table.key, table.rowidName, indexes, defaults]);
 }
 
 /** All capture triggers of a table. */
@@ -47,24 +54,33 @@ export function captureTriggers(table: TableSchema, tableId: number): CaptureTri
   const on = `ON ${quoteIdentifier(table.name)}`;
   const keyColumns = table.key.map((position) => columnAt(table, position));
   const log = (row: "NEW" | "OLD") => logEntry(tableId, keyColumns.map((column) => `${row}.${column.sql}`));
-  const moved = keyColumns.map((column) => `OLD.${column.sql} IS NOT NEW.${column.sql}`).join(" OR ");
+  const moved = keyColumns.map((column, i) => `${keyTermSql(table, i, "OLD")} IS NOT NEW.${column.sql}`).join(
+    " OR ",
+  );
   const triggers = [
     make("insert", `AFTER INSERT ${on}`, log("NEW")),
     make("update", `AFTER UPDATE ${on}`, log("NEW")),
     make("key", `AFTER UPDATE ${on} WHEN ${moved}`, log("OLD")),
     make("delete", `AFTER DELETE ${on}`, log("OLD")),
   ];
+  const itself = keyColumns.map((column, i) => `${keyTermSql(table, i)} IS OLD.${column.sql}`).join(" AND ");
+  const logVictims = (condition: string) => logVictim(table, tableId, condition);
+  const logOthers = (condition: string) => logVictim(table, tableId, `${condition} AND NOT (${itself})`);
   if (table.uniqueIndexes.length > 0) {
-    const victims = victimConditions(table);
-    const itself = keyColumns.map((column) => `${column.sql} IS OLD.${column.sql}`).join(" AND ");
-    const logVictims = (condition: string) => logVictim(table, tableId, condition);
+    const victims = table.uniqueIndexes.map((index) => clashCondition(table, index));
+    const ofColumns = updatedColumns(table);
     triggers.push(
       make("before_insert", `BEFORE INSERT ${on}`, victims.map(logVictims).join(" ")),
-      make(
-        "before_update",
-        `BEFORE UPDATE${updatedColumns(table)} ${on}`,
-        victims.map((condition) => logVictims(`${condition} AND NOT (${itself})`)).join(" "),
-      ),
+      make("before_update", `BEFORE UPDATE${ofColumns} ${on}`, victims.map(logOthers).join(" ")),
+    );
+  }
+  if (table.keyKind === "declared" && table.rowidName !== null) {
+    const { rowidName } = table;
+    const hasRowid = `${rowidName} = NEW.${rowidName}`;
+    const isMoved = `NEW.${rowidName} <> OLD.${rowidName}`;
+    triggers.push(
+      make("rowid_insert", `BEFORE INSERT ${on}`, logVictims(hasRowid)),
+      make("rowid_update", `BEFORE UPDATE ${on} WHEN ${isMoved}`, logOthers(hasRowid)),
     );
   }
   return triggers;
@@ -81,18 +97,10 @@ function logVictim(table: TableSchema, tableId: number, condition: string): stri
   return `INSERT INTO ${CHANGE_LOG} (table_id, kind${columns}) ` +
     `SELECT ${tableId}, ${entryKinds.victim}, ${keyColumns.join(", ")} FROM ${
       quoteIdentifier(table.name)
-    } WHERE ${condition};`;
+    } AS ${ROW} WHERE ${condition};`;
 }
 
-/** Conditions on a row that the new row removes under REPLACE, besides the row with its key. */
-function victimConditions(table: TableSchema): string[] {
-  const conditions = table.uniqueIndexes.map((index) => clashCondition(table, index));
-  if (table.keyKind === "declared" && table.rowidName !== null) {
-    conditions.push(`${table.rowidName} = NEW.${table.rowidName}`);
-  }
-  return conditions;
-}
-
+/** The condition on a row that the new row removes under REPLACE because of an index. */
 function clashCondition(table: TableSchema, index: UniqueIndex): string {
   if (index.positions) {
     return index.positions.map((position, i) => {
@@ -102,7 +110,7 @@ function clashCondition(table: TableSchema, index: UniqueIndex): string {
       }`;
     }).join(" AND ");
   }
-  const row = `SELECT ${newRow(table)}`;
+  const row = `SELECT ${newRow(table, index)}`;
   const where = index.where === null ? "" : ` WHERE ${index.where}`;
   const terms = index.terms.map((term, i) =>
     `${term} COLLATE ${
@@ -112,15 +120,19 @@ function clashCondition(table: TableSchema, index: UniqueIndex): string {
   return [...(index.where === null ? [] : [`(${index.where})`]), ...terms].join(" AND ");
 }
 
-/** The row to come under the names of the table's columns, for the index's own expressions. */
-function newRow(table: TableSchema): string {
-  const stored = table.columns.filter((column) => column.name !== null);
-  const names = new Set(stored.map((column) => column.name));
-  const generated = table.generatedColumns.filter((name) => !names.has(name));
-  return [
+/**
+ * The row to come under the names of the columns that the index's own expressions may mean; no others, because
+ * SQLite refuses to drop a column that a trigger names.
+ */
+function newRow(table: TableSchema, index: UniqueIndex): string {
+  const words = wordsOf([...index.terms, index.where ?? ""].join(" "));
+  const stored = table.columns.filter((column) => column.name !== null && words.has(foldName(column.name)));
+  const generated = table.generatedColumns.filter((name) => words.has(foldName(name)));
+  const columns = [
     ...stored.map((column) => `${newValue(column)} AS ${column.sql}`),
     ...generated.map((name) => `NEW.${quoteIdentifier(name)} AS ${quoteIdentifier(name)}`),
-  ].join(", ");
+  ];
+  return columns.length === 0 ? "1" : columns.join(", ");
 }
 
 /** INSERT OR REPLACE turns NULL into the default of a NOT NULL column before it looks for clashes. */
@@ -131,8 +143,7 @@ function newValue(column: Column): string {
 
 /** Expressions can use any column; plain indexes name theirs, so that other updates cost nothing. */
 function updatedColumns(table: TableSchema): string {
-  const looksAtRowid = table.keyKind === "declared" && table.rowidName !== null;
-  if (looksAtRowid || table.uniqueIndexes.some((index) => index.positions === null)) return "";
+  if (table.uniqueIndexes.some((index) => index.positions === null)) return "";
   const positions = new Set(table.uniqueIndexes.flatMap((index) => index.positions ?? []));
   return ` OF ${[...positions].map((position) => columnAt(table, position).sql).join(", ")}`;
 }

@@ -10,6 +10,18 @@ export function quoteIdentifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
+/** Whether a token is a name in one of the quotes that SQLite takes: "x", `x` or [x]. */
+export function isQuotedName(token: string): boolean {
+  return /^(?:"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\])$/.test(token);
+}
+
+/** The name that a token stands for, in quotes or bare. */
+export function unquoteName(token: string): string {
+  if (!isQuotedName(token)) return token;
+  const quote = token[0] ?? "";
+  return quote === "[" ? token.slice(1, -1) : token.slice(1, -1).replaceAll(quote + quote, quote);
+}
+
 /** Two names are the same to SQLite where they differ in the case of ASCII letters alone. */
 export function foldName(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => letter.toLowerCase());

@@ -2,6 +2,7 @@
  * The expressions of an index, which no pragma tells, from its CREATE INDEX statement. SQLite has parsed the
  * statement before, so it is well formed. Source: https://www.sqlite.org/lang_createindex.html.
  */
+import { foldName, unquoteName } from "./identifiers.ts";
 
 export interface IndexDefinition {
   /** The text of each term, without COLLATE, ASC and DESC at its end. */
@@ -11,7 +12,7 @@ export interface IndexDefinition {
 }
 
 const TOKEN =
-  /--[^\n]*|\/\*[\s\S]*?(?:\*\/|$)|'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|[\p{L}\p{N}_$]+|[\s\S]/gu;
+  /--[^\n]*|\/\*[\s\S]*?(?:\*\/|$)|'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|[\w$\u0080-\u{10FFFF}]+|[\s\S]/gu;
 
 export function parseIndexDefinition(sql: string): IndexDefinition {
   const tokens = (sql.match(TOKEN) ?? []).map((token) => /^(--|\/\*)/.test(token) ? " " : token);
@@ -32,6 +33,11 @@ export function parseIndexDefinition(sql: string): IndexDefinition {
   }
   const rest = tokens.slice(at + 1).join("").trim();
   return { terms, where: /^where\b/i.test(rest) ? rest.slice("where".length).trim() : null };
+}
+
+/** All names and words in an expression, folded and without quotes: every column that it means is among them. */
+export function wordsOf(sql: string): Set<string> {
+  return new Set((sql.match(TOKEN) ?? []).map((token) => foldName(unquoteName(token))));
 }
 
 function trimTerm(tokens: string[]): string {

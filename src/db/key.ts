@@ -17,6 +17,7 @@ export function keyIdentity(key: readonly Value[], collations: readonly string[]
   if (key.length === 1) {
     const only = key[0];
     if (typeof only === "bigint" && only >= -0x7fffffffn && only <= 0x7fffffffn) return Number(only);
+    if (typeof only === "number" && Number.isInteger(only) && Math.abs(only) <= 0x7fffffff) return only + 0;
   }
   let identity = "";
   for (let i = 0; i < key.length; i++) {

@@ -8,7 +8,7 @@ import type { Connection } from "./connection.ts";
 import { ExactSelect } from "./exact_select.ts";
 import { quoteIdentifier } from "./identifiers.ts";
 import { type KeyIdentity, keyIdentity } from "./key.ts";
-import type { Column, TableSchema } from "./schema.ts";
+import { type Column, keyTermSql, type TableSchema } from "./schema.ts";
 
 /** How the columns of a message lie on the columns of the local table. */
 export interface ColumnMapping {
@@ -17,6 +17,9 @@ export interface ColumnMapping {
   /** Index in the message's rows for each of these. */
   readonly sources: readonly number[];
 }
+
+/** The table's name in its own upsert: a table may be called "excluded". */
+const ROW = "__marmot__row";
 
 export class RowAccess {
   readonly #table: string;
@@ -117,13 +120,14 @@ export class RowAccess {
   #insertSql(mapping: ColumnMapping, row: readonly Value[]): string {
     const columns = mapping.targets.map((position) => columnAt(this.schema, position).sql);
     const values = mapping.sources.map((source) => placeholder(row[source] ?? null));
-    return `INSERT INTO ${this.#table} (${columns.join(", ")}) VALUES (${values.join(", ")})`;
+    return `INSERT INTO ${this.#table} AS ${ROW} (${columns.join(", ")}) VALUES (${values.join(", ")})`;
   }
 
   #keyCondition(key: readonly Value[]): string {
     return this.#key.map((column, i) => {
       const value = key[i] ?? null;
-      return value === null ? `${column.sql} IS NULL` : `${column.sql} = ${placeholder(value)}`;
+      if (value === null) return `${column.sql} IS NULL`;
+      return `${keyTermSql(this.schema, i)} = ${placeholder(value)}`;
     }).join(" AND ");
   }
 }

@@ -5,7 +5,7 @@
 import { fnv1 } from "../wire/fnv.ts";
 import type { Value } from "../wire/value.ts";
 import type { Connection } from "./connection.ts";
-import { foldName, isReservedName, quoteIdentifier } from "./identifiers.ts";
+import { foldName, isQuotedName, isReservedName, quoteIdentifier, unquoteName } from "./identifiers.ts";
 import { parseIndexDefinition } from "./index_definition.ts";
 
 export interface Column {
@@ -61,6 +61,18 @@ export interface ExcludedTable {
 export interface LocalSchema {
   readonly tables: readonly TableSchema[];
   readonly excluded: readonly ExcludedTable[];
+}
+
+/**
+ * A key column for comparisons, of the table's row or of a trigger's, under the key's own collation: the
+ * column's may be another one.
+ */
+export function keyTermSql(table: TableSchema, index: number, row?: "NEW" | "OLD"): string {
+  const column = table.columns[table.key[index] ?? -1];
+  if (!column) throw new RangeError(`the key of table ${table.name} has no column at ${index}`);
+  const term = row ? `${row}.${column.sql}` : column.sql;
+  if (table.keyKind !== "declared") return term;
+  return `${term} COLLATE ${quoteIdentifier(table.keyCollations[index] ?? "BINARY")}`;
 }
 
 /** Reads the schema of all tables that can be replicated. Virtual tables and their shadow tables are not among them. */
@@ -142,8 +154,16 @@ function readColumn(row: readonly Value[]): Column {
     sql: quoteIdentifier(name),
     declaredType: String(row[1]),
     isNotNull: row[2] !== 0n,
-    defaultSql: row[3] === null ? null : String(row[3]),
+    defaultSql: row[3] === null ? null : defaultExpression(String(row[3])),
   };
+}
+
+/** A DEFAULT as an expression for anywhere: a name there, quoted or bare, is text to SQLite and not a column. */
+function defaultExpression(sql: string): string {
+  const isKeyword = /^(null|true|false|current_(date|time|timestamp))$/i.test(sql);
+  const isBareName = /^[A-Z_\u0080-\u{10FFFF}][\w$\u0080-\u{10FFFF}]*$/iu.test(sql);
+  if (isKeyword || !(isBareName || isQuotedName(sql))) return sql;
+  return `'${unquoteName(sql).replaceAll("'", "''")}'`;
 }
 
 interface ListedIndex {
