@@ -35,6 +35,8 @@ export interface ScanResult {
   readonly sets: ChangeSet[];
   /** Whether there was nothing behind `to`. */
   readonly isAtEnd: boolean;
+  /** Whether there were victims whose row is there: the next write transaction removes them. */
+  readonly hasFalseVictims: boolean;
 }
 
 /** Call inside a transaction. */
@@ -46,16 +48,23 @@ export function scanChanges(log: ChangeLog, tables: ArmedTables, request: ScanRe
   let bytes = 0;
   let count = 0;
   let to = start;
+  let hasFalseVictims = false;
+  let isAtEnd = entries.length < request.maxEntries;
   for (const entry of entries) {
-    if (bytes >= request.maxBytes) return { to, entries: count, sets: [...sets.values()], isAtEnd: false };
-    if (entry.id > request.upTo) return { to, entries: count, sets: [...sets.values()], isAtEnd: false };
+    if (bytes >= request.maxBytes || entry.id > request.upTo) {
+      isAtEnd = false;
+      break;
+    }
     to = entry.id;
     const table = tables.byId(entry.tableId);
     if (!table || entry.kind === entryKinds.settled) continue;
     const key = entry.key.slice(0, table.schema.key.length);
     const shard = request.shardOf(table, key);
     if (entry.id <= (request.after.get(shard) ?? Infinity)) continue;
-    if (entry.kind === entryKinds.victim && table.rows.has(key)) continue;
+    if (entry.kind === entryKinds.victim && table.rows.has(key)) {
+      hasFalseVictims = true;
+      continue;
+    }
     count++;
     const identity = table.rows.identityOf(key);
     const identities = seen.get(entry.tableId) ?? new Set();
@@ -69,7 +78,7 @@ export function scanChanges(log: ChangeLog, tables: ArmedTables, request: ScanRe
     sets.set(name, set);
     set.events.push(event);
   }
-  return { to, entries: count, sets: [...sets.values()], isAtEnd: entries.length < request.maxEntries };
+  return { to, entries: count, sets: [...sets.values()], isAtEnd, hasFalseVictims };
 }
 
 function readEvent(table: ArmedTable, key: readonly Value[]): ChangeEvent {

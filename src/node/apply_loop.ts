@@ -47,6 +47,7 @@ export class ApplyLoop {
   readonly #wakeup = new Wakeup();
   readonly #room = new Map<number, () => void>();
   #turn = 0;
+  #isUntidy = false;
 
   constructor(parts: ApplyLoopParts) {
     this.#parts = parts;
@@ -68,6 +69,12 @@ export class ApplyLoop {
     return new Promise((resolve) => this.#room.set(message.shard, resolve));
   }
 
+  /** Asks for a write transaction, with messages or without: it removes what is done from the change log. */
+  tidy(): void {
+    this.#isUntidy = true;
+    this.#wakeup.ring();
+  }
+
   /** How many messages wait. */
   get queued(): number {
     return [...this.#queues.values()].reduce((count, queue) => count + queue.messages.length, 0);
@@ -81,7 +88,7 @@ export class ApplyLoop {
     };
     signal.addEventListener("abort", stop);
     while (!signal.aborted) {
-      if (this.queued === 0) await this.#wakeup.wait();
+      if (this.queued === 0 && !this.#isUntidy) await this.#wakeup.wait();
       else await this.#applySome(signal);
     }
   }
@@ -98,6 +105,7 @@ export class ApplyLoop {
       return;
     }
     if (!outcome) return await onSchemaChange();
+    this.#isUntidy = false;
     for (const { queue, message } of taken.slice(0, outcome.messages)) {
       if (queue.messages[0] !== message) continue;
       queue.messages.shift();

@@ -58,6 +58,7 @@ export class Node {
     this.#publisher = new Publisher({
       ...shared,
       encoder,
+      onFalseVictims: () => this.#applyLoop.tidy(),
       cursorOf: (shard) => this.#readers[shard - 1]?.cursor ?? 0,
     });
     this.#applyLoop = new ApplyLoop({ ...shared, publisher: this.#publisher });

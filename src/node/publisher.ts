@@ -39,6 +39,8 @@ export interface PublisherParts {
   readonly cursorOf: (shard: number) => number;
   /** Arms the tables again; called when a scan finds another schema. */
   readonly onSchemaChange: () => Promise<void>;
+  /** Called when a scan found entries that a write transaction has to remove. */
+  readonly onFalseVictims: () => void;
 }
 
 export class Publisher {
@@ -320,6 +322,7 @@ export class Publisher {
         maxBytes,
       });
       if (!result) await this.#parts.onSchemaChange();
+      if (result?.hasFalseVictims) this.#parts.onFalseVictims();
       return result;
     } catch (error) {
       if (!(error instanceof DatabaseBusyError)) throw error;
