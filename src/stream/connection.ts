@@ -3,13 +3,13 @@
  * library hides outages by design; here every outage ends the current session, so nobody waits for an answer
  * that cannot come, and nothing is handed to the library while it would only keep it.
  */
-import { errors, type NatsConnection, type NodeConnectionOptions } from "@nats-io/transport-node";
+import { type ConnectionOptions as LibraryOptions, errors, type NatsConnection } from "@nats-io/nats-core";
 import { setTimeout as delay } from "node:timers/promises";
 import { errorText, MarmotError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
 import { backoffDelayMs } from "../runtime/backoff.ts";
 import { type BrokerAddress, parseBrokerAddress } from "./broker_address.ts";
-import { connectToNats } from "./guarded_transport.ts";
+import { connectToNats } from "./socket_transport.ts";
 
 /** Longest wait for the server's greeting, and for an answer to any request. */
 export const REQUEST_TIMEOUT_MS = 5_000;
@@ -87,7 +87,7 @@ export class Connection {
       dials = isUp ? 0 : dials + 1;
       delayMs = backoffDelayMs(Math.max(1, dials), { ...RETRY, random: options.random });
     };
-    const settings: NodeConnectionOptions = {
+    const settings: LibraryOptions = {
       servers: [...address.servers],
       ...(address.tls ? { tls: {} } : {}),
       ...address.credentials,
@@ -138,6 +138,8 @@ export class Connection {
     for await (const status of this.nats.status()) {
       switch (status.type) {
         case "disconnect":
+          // The library says it once more for every try that ends after the greeting.
+          if (this.session.aborted) break;
           onDial(true);
           this.#session.abort(new Error("the connection to NATS was lost"));
           if (!this.#isClosing) this.#log.warn("lost the connection to NATS", { server: status.server });
@@ -146,6 +148,7 @@ export class Connection {
           onDial();
           break;
         case "reconnect":
+          if (!this.session.aborted) break;
           this.#session = new AbortController();
           this.#log.info("connected to NATS again", { server: status.server });
           break;
@@ -162,7 +165,11 @@ export class Connection {
 
 /** The promise's outcome, or the signal's reason as soon as it aborts. */
 export async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
+  if (signal.aborted) {
+    // Nobody waits for it any more, so nobody may be told of its failure.
+    promise.catch(() => {});
+    throw signal.reason;
+  }
   let abort = () => {};
   const aborted = new Promise<never>((_, reject) => {
     abort = () => reject(signal.reason);

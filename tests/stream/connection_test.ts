@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:net";
 import { MarmotError } from "../../src/errors.ts";
+import { connectToNats } from "../../src/stream/socket_transport.ts";
 import { eventually, message, publishAll } from "../support/change_streams_contract.ts";
 import { NatsServer } from "../support/nats_server.ts";
 import { ServerWorld } from "./server_world.ts";
@@ -80,10 +83,33 @@ accounts { SYS { users: [{ user: admin, password: admin }] }, APP { jetstream: e
   });
   const host = `127.0.0.1:${world.server.port}`;
   await world.open({ urls: [`nats://a:a@${host}`], nodeId: 18446744073709551615n });
-  const { connect } = await import("@nats-io/transport-node");
-  const admin = await connect({ servers: host, user: "admin", pass: "admin" });
+  const admin = await connectToNats({ servers: host, user: "admin", pass: "admin" });
   const answer = await admin.request("$SYS.REQ.SERVER.PING.CONNZ");
   await admin.close();
   const { data } = answer.json<{ data: { connections: { name?: string }[] } }>();
   assert.ok(data.connections.some(({ name }) => name === "marmot-node-18446744073709551615"));
+});
+
+// The try that is under way when the test stops it ends by itself within five seconds.
+const abandonsTry = { sanitizeOps: false, sanitizeResources: false };
+
+Deno.test("connections that are reset at once do no harm", abandonsTry, async () => {
+  await using world = await ServerWorld.start();
+  let resets = 0;
+  const hostile = createServer((socket) => {
+    resets++;
+    socket.on("error", () => {});
+    socket.once("data", () => socket.resetAndDestroy());
+    socket.write(`INFO {"server_id":"x","version":"2.15.1","proto":1,"headers":true,"max_payload":9}\r\n`);
+    if (resets % 2 === 0) socket.write("-ERR 'Secure Connection - TLS Required'\r\n");
+    if (resets % 3 === 0) socket.resetAndDestroy();
+  });
+  await once(hostile.listen(0, "127.0.0.1"), "listening");
+  const { port } = hostile.address() as { port: number };
+  const stop = new AbortController();
+  const opening = world.open({ urls: [`nats://127.0.0.1:${port}`], signal: stop.signal, random: () => 0 });
+  await eventually(() => Promise.resolve(assert.ok(resets >= 2)));
+  stop.abort(new Error("stopped by the test"));
+  await assert.rejects(opening, { message: "stopped by the test" });
+  hostile.close();
 });

@@ -1,5 +1,5 @@
 /** What JetStream and the network can do to a node, beyond the contract's own suite. */
-import { headers } from "@nats-io/transport-node";
+import { headers } from "@nats-io/nats-core";
 import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { fetchedMessage } from "../../src/stream/stored_message.ts";
@@ -47,7 +47,7 @@ Deno.test("a server that halts lets a publish fail as unknown and ends the readi
   await publishAll(streams, 1, ["a"]);
   const reading = readUntilItThrows(streams, 1, 1);
   await reading.reached(1);
-  world.server.pause();
+  await world.server.pause();
   await assertPublishFails(streams.publish(message(1, "b")), "unknown");
   await assert.rejects(streams.describe(1), { name: "MarmotError", code: "broker" });
   await reading.thrown();

@@ -1,9 +1,9 @@
 /** Streams on a real nats-server, as tests open them. */
 import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
-import { connect } from "@nats-io/transport-node";
 import type { Log, LogFields } from "../../src/observability/log.ts";
 import type { ChangeStreams } from "../../src/stream/change_streams.ts";
 import { openChangeStreams, type OpenOptions } from "../../src/stream/open_change_streams.ts";
+import { connectToNats } from "../../src/stream/socket_transport.ts";
 import { NatsServer, type NatsServerOptions } from "../support/nats_server.ts";
 
 export class ServerWorld implements AsyncDisposable {
@@ -44,7 +44,10 @@ export class ServerWorld implements AsyncDisposable {
   async administer<T>(work: (manager: JetStreamManager) => Promise<T>): Promise<T> {
     const { auth } = this.server;
     const servers = `127.0.0.1:${this.server.port}`;
-    const connection = await connect({ servers, ...(auth && { user: auth.user, pass: auth.password }) });
+    const connection = await connectToNats({
+      servers,
+      ...(auth && { user: auth.user, pass: auth.password }),
+    });
     try {
       return await work(await jetstreamManager(connection));
     } finally {

@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -87,9 +87,11 @@ export class NatsServer {
     await this.#end("SIGKILL");
   }
 
-  /** Halts the process (SIGSTOP): connections stay open and nothing answers. */
-  pause(): void {
-    process.kill(this.pid, "SIGSTOP");
+  /** Halts the process (SIGSTOP): connections stay open and nothing answers. Resolves once it stands still. */
+  async pause(): Promise<void> {
+    const { pid } = this;
+    process.kill(pid, "SIGSTOP");
+    while (!await isHalted(pid)) await delay(POLL_MS);
   }
 
   resume(): void {
@@ -160,6 +162,14 @@ export class NatsServer {
     if (signal === "SIGTERM") process.kill(child.pid, "SIGCONT");
     await exited;
   }
+}
+
+/** Whether every thread of a process stands still. Where there is no /proc the signal is taken at its word. */
+async function isHalted(pid: number): Promise<boolean> {
+  const threads = await readdir(`/proc/${pid}/task`).catch(() => []);
+  const stats = threads.map((thread) => readFile(`/proc/${pid}/task/${thread}/stat`, "utf8").catch(() => ""));
+  // The state follows the name, which stands in parentheses and may hold anything. Source: proc(5).
+  return (await Promise.all(stats)).every((stat) => stat === "" || /^.*\) [TtXZ]/s.test(stat));
 }
 
 /** The ports file is JSON: {"nats": [url, …], …}; undefined while it is being written. */
