@@ -18,7 +18,8 @@ interface Entry {
   readonly hasVictim: boolean;
 }
 
-const LOAD_LIMIT = 10_000;
+/** Entries that are read at once. */
+export const LOAD_LIMIT = 5_000;
 
 export class PendingChanges {
   readonly #log: ChangeLog;
@@ -42,17 +43,25 @@ export class PendingChanges {
     return size;
   }
 
-  /** Takes in what was captured since the last call. Call inside a transaction. */
+  /** The highest log id that was taken in. */
+  get loadedTo(): number {
+    return this.#loadedTo;
+  }
+
+  /** Takes in all that was captured since the last call. Call inside a transaction. */
   load(): void {
-    for (;;) {
-      const entries = this.#log.read(this.#loadedTo, LOAD_LIMIT);
-      for (const entry of entries) {
-        this.#loadedTo = entry.id;
-        if (entry.kind === entryKinds.settled) this.#keep(entry.id);
-        else this.#add(entry.tableId, entry.id, entry.kind, entry.key);
-      }
-      if (entries.length < LOAD_LIMIT) return;
+    while (this.loadSome() === LOAD_LIMIT);
+  }
+
+  /** Takes in some of it, and returns how many entries that were. Call inside a transaction. */
+  loadSome(): number {
+    const entries = this.#log.read(this.#loadedTo, LOAD_LIMIT);
+    for (const entry of entries) {
+      this.#loadedTo = entry.id;
+      if (entry.kind === entryKinds.settled) this.#keep(entry.id);
+      else this.#add(entry.tableId, entry.id, entry.kind, entry.key);
     }
+    return entries.length;
   }
 
   /** Whether a local change of the row is not settled. */

@@ -18,7 +18,7 @@ import { HiddenRows } from "./hidden_rows.ts";
 import { readMeta, readNodeId, readParents, takeNodeId, writeMeta } from "./meta.ts";
 import { adoptOriginalState, dropOriginalTriggers, hasOriginalState } from "./original_state.ts";
 import { ParkedMessages } from "./parked_messages.ts";
-import { PendingChanges } from "./pending_changes.ts";
+import { LOAD_LIMIT, PendingChanges } from "./pending_changes.ts";
 import { createStateTables, STATE_VERSION } from "./state_tables.ts";
 import { StreamPositions } from "./stream_positions.ts";
 
@@ -175,6 +175,15 @@ export class Replica {
     return this.connection.read(() =>
       this.#isSchemaKnown() ? scanChanges(this.log, this.tables, request) : undefined
     );
+  }
+
+  /**
+   * Takes in part of a large backlog of captured changes, so that `apply` need not do it while it holds the write
+   * lock. True if there is more.
+   */
+  loadBacklog(): boolean {
+    if (this.log.highestId() - this.#pending.loadedTo < LOAD_LIMIT) return false;
+    return this.connection.read(() => this.#isSchemaKnown() && this.#pending.loadSome() === LOAD_LIMIT);
   }
 
   /** Applies messages in order; undefined when the schema has changed since the tables were armed. */

@@ -98,6 +98,7 @@ export class ApplyLoop {
     const taken: Taken[] = [];
     let outcome: ApplyOutcome | undefined;
     try {
+      while (!signal.aborted && replica.loadBacklog()) await clock.turn();
       outcome = replica.apply(this.#take(taken), TRANSACTION);
     } catch (error) {
       if (decideOnApplyError(error) !== "retry") throw error;

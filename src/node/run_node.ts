@@ -53,9 +53,6 @@ export async function runNode(config: Config, log: Log, stop: AbortSignal): Prom
         random: Math.random,
       }));
     try {
-      log.info("connected: a node that stays away longer than the streams keep messages cannot catch up", {
-        messages: config.maxLogEntries,
-      });
       const ports = {
         clock: systemClock,
         random: Math.random,

@@ -70,9 +70,14 @@ export class ShardReader {
 
   /** Reads until the broker fails, which throws. False if the stream does not go on where this node left it. */
   async #readOn(signal: AbortSignal): Promise<boolean> {
-    const { streams, applyLoop, replica } = this.#parts;
+    const { streams, applyLoop, replica, log } = this.#parts;
     const positionOf = (state: StreamState) => replica.positions.get(state.name);
     const { continuity, state } = await checkContinuity(streams, this.#shard, positionOf);
+    if (this.#stream === undefined && this.#shard === 1) {
+      log.info("a node that stays away for longer than the streams keep messages cannot catch up", {
+        keptPerStream: state.maxMessages,
+      });
+    }
     this.#stream = state.name;
     this.#say(continuity, state);
     if (continuity !== "continues") return false;
