@@ -34,26 +34,28 @@ export class World {
   }
 
   /** Waits until both nodes hold the same, storage class for storage class. */
-  async converge(): Promise<void> {
+  async converge(tables = this.#tables): Promise<void> {
     for (const node of this.cluster.nodes) {
       assert.ok(node.isRunning, `node ${node.id} has ended:\n${node.log}`);
     }
-    await waitUntil(() => this.#isConverged(), {
+    await waitUntil(() => this.#isConverged(tables), {
       timeoutMs: TIMEOUT_MS,
       what: () =>
-        `the nodes do not converge:\n${this.cluster.nodes.map((node) => this.#describe(node)).join("\n")}`,
+        `the nodes do not converge:\n${
+          this.cluster.nodes.map((node) => this.#describe(node, tables)).join("\n")
+        }`,
     });
   }
 
-  #isConverged(): boolean {
-    if (this.cluster.nodes.some((node) => this.#countPending(node) > 0)) return false;
-    const [first, ...others] = this.cluster.nodes.map((node) => this.#dump(node));
+  #isConverged(tables: readonly string[]): boolean {
+    if (this.cluster.nodes.some((node) => this.#countPending(node, tables) > 0)) return false;
+    const [first, ...others] = this.cluster.nodes.map((node) => this.#dump(node, tables));
     return others.every((dump) => dump === first);
   }
 
   /** Entries of this case's tables alone: what another case has left behind does not blur the picture. */
-  #countPending(node: ClusterNode): number {
-    const names = this.#tables.map((name) => `'${name.replaceAll("'", "''")}'`).join(", ");
+  #countPending(node: ClusterNode, tables: readonly string[]): number {
+    const names = tables.map((name) => `'${name.replaceAll("'", "''")}'`).join(", ");
     const [row] = select(
       node,
       "SELECT count(*) FROM __marmot__change_log WHERE kind <> 3 AND table_id IN " +
@@ -62,14 +64,14 @@ export class World {
     return Number(row?.[0]);
   }
 
-  #dump(node: ClusterNode): string {
-    return JSON.stringify([...dumpTables(node.application, this.#tables)], undefined, 1);
+  #dump(node: ClusterNode, tables: readonly string[]): string {
+    return JSON.stringify([...dumpTables(node.application, tables)], undefined, 1);
   }
 
-  #describe(node: ClusterNode): string {
+  #describe(node: ClusterNode, tables: readonly string[]): string {
     const log = node.log.split("\n").filter((line) => !/made stream|progress/.test(line)).join("\n");
-    return `--- node ${node.id}, ${this.#countPending(node)} entries pending\n` +
-      `${this.#dump(node).slice(0, 2000)}\n${log.slice(-2000)}`;
+    return `--- node ${node.id}, ${this.#countPending(node, tables)} entries pending\n` +
+      `${this.#dump(node, tables).slice(0, 2000)}\n${log.slice(-2000)}`;
   }
 
   /** What the query gives on every node. */
