@@ -49,8 +49,7 @@ export class Node {
   constructor(replica: Replica, ports: NodePorts, options: NodeOptions) {
     this.#ports = ports;
     this.#armer = options.armer ?? new Armer({ replica, ...ports });
-    this.#armer.onRepublish = (tables) =>
-      this.#publisher.recover(tables.flatMap((name) => this.#publisher.shardsOf(name)));
+    this.#armer.onRepublish = (tables) => this.#publisher.republish(tables);
     const onSchemaChange = () => this.#armer.look(this.#signal);
     const shared = { replica, statistics: this.statistics, onSchemaChange, ...ports };
     const { wireFormat, compress } = options;
@@ -91,7 +90,7 @@ export class Node {
     const finish = () => ended.resolve();
     stop.addEventListener("abort", finish);
     if (stop.aborted) finish();
-    log.debug("replicating");
+    log.info("replicating");
     try {
       await ended.promise;
       halt.abort();

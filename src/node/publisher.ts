@@ -5,18 +5,15 @@
 import type { ChangeSet, ScanResult } from "../db/change_scan.ts";
 import type { ArmedTable } from "../db/armed_tables.ts";
 import type { Replica } from "../db/replica.ts";
-import { columnAt } from "../db/row_access.ts";
 import { DatabaseBusyError, errorText } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
 import { backoffDelayMs } from "../runtime/backoff.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { Wakeup } from "../runtime/wakeup.ts";
 import type { ChangeStreams } from "../stream/change_streams.ts";
-import { shardOfHash, shardOfTable } from "../wire/routing.ts";
-import { rowHash } from "../wire/row_hash.ts";
-import type { Value } from "../wire/value.ts";
 import { EchoBook } from "./echo_book.ts";
 import type { MessageEncoder, OutgoingMessage } from "./message_encoder.ts";
+import { Router } from "./router.ts";
 import { ShardPublishing } from "./shard_publishing.ts";
 import type { Statistics } from "./statistics.ts";
 
@@ -48,7 +45,7 @@ export class Publisher {
   readonly #shards: ShardPublishing[];
   readonly #wakeup = new Wakeup();
   readonly #echoes = new EchoBook();
-  readonly #shardOfTable = new Map<string, number>();
+  readonly #router: Router;
   /** Whether a scan may find more although nothing was committed since the last. */
   #isBehind = true;
   #tasks = new Set<Promise<void>>();
@@ -59,6 +56,7 @@ export class Publisher {
 
   constructor(parts: PublisherParts) {
     this.#parts = parts;
+    this.#router = new Router(parts.encoder.options.wireFormat, parts.streams.shards);
     this.#shards = Array.from(
       { length: parts.streams.shards },
       (_, i) => new ShardPublishing(i + 1, MAX_IN_FLIGHT[parts.encoder.options.wireFormat]),
@@ -70,7 +68,7 @@ export class Publisher {
     this.#signal = signal;
     signal.addEventListener("abort", () => this.wake());
     this.#isRunning = true;
-    this.recover(this.#shards.map((state) => state.shard));
+    this.#recover(this.#shards.map((state) => state.shard));
     while (!signal.aborted) {
       await this.#drive();
       if (this.#failure !== undefined) throw this.#failure;
@@ -84,17 +82,15 @@ export class Publisher {
     this.#wakeup.ring();
   }
 
-  /** Publishes again whatever is not settled on these shards, after their streams were read to the end. */
-  recover(shards: readonly number[]): void {
+  /** Publishes again whatever is not settled of these tables, after their streams were read to the end. */
+  republish(tables: readonly string[]): void {
+    this.#recover(tables.flatMap((table) => this.#router.shardsOf(table)));
+  }
+
+  #recover(shards: readonly number[]): void {
     if (!this.#isRunning) return;
     const highest = this.#parts.replica.log.highestId();
     for (const state of this.#shards) if (shards.includes(state.shard)) this.#drain(state, highest);
-  }
-
-  /** The shards that a table's changes go to. */
-  shardsOf(tableName: string): number[] {
-    if (this.#parts.encoder.options.wireFormat === "v0.6") return this.#shards.map((state) => state.shard);
-    return [this.#shardOf(tableName)];
   }
 
   /** In the original's format: the log ids that a message of ours covers, undefined for others. */
@@ -317,7 +313,7 @@ export class Publisher {
       const result = this.#parts.replica.scan({
         after: new Map(ready.map((state) => [state.shard, state.position])),
         upTo,
-        shardOf: this.#shardOfRow,
+        shardOf: this.#router.shardOf,
         maxEntries: SCAN_ENTRIES,
         maxBytes,
       });
@@ -330,23 +326,6 @@ export class Publisher {
       this.wake();
       return undefined;
     }
-  }
-
-  readonly #shardOfRow = (table: ArmedTable, key: readonly Value[]): number => {
-    if (this.#parts.encoder.options.wireFormat === "batch") return this.#shardOf(table.schema.name);
-    const columns = table.schema.key.map((position, i) =>
-      [columnAt(table.schema, position).name ?? "rowid", key[i] ?? null] as const
-    );
-    return shardOfHash(rowHash(table.schema.name, columns), this.#shards.length);
-  };
-
-  #shardOf(table: string): number {
-    let shard = this.#shardOfTable.get(table);
-    if (shard === undefined) {
-      shard = shardOfTable(table, this.#shards.length);
-      this.#shardOfTable.set(table, shard);
-    }
-    return shard;
   }
 
   /** Runs work beside the loop; its failure ends the loop. */
