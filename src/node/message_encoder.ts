@@ -3,6 +3,7 @@
  * With wire-format v0.6 one row in each, as the original writes them.
  */
 import type { ChangeSet } from "../db/change_scan.ts";
+import { MarmotError } from "../errors.ts";
 import type { ChangeEvent, NodeId, RowEventV06 } from "../wire/batch.ts";
 import { BATCH_FORMAT, type BatchBody, encodeBody, encodeEnvelope } from "../wire/batch_codec.ts";
 import { compress } from "../wire/compression.ts";
@@ -27,6 +28,15 @@ export interface EncoderOptions {
   readonly compress: boolean;
 }
 
+export interface EncodeOptions {
+  /** The server's limit. */
+  readonly maxPayloadBytes: number;
+  /** Gives each message its number. */
+  readonly nextNumber: () => number;
+  /** Told of a row that the original's format cannot carry; the others go. Ours carries all. */
+  readonly onRefused: (error: MarmotError) => void;
+}
+
 /** Rows in one message at most, so that applying one fits in a short transaction. */
 const MAX_EVENTS = 500;
 /** Bytes of a message aimed at; many small messages apply more smoothly than a few huge ones. */
@@ -37,22 +47,10 @@ const OVERHEAD_BYTES = 1024;
 export class MessageEncoder {
   constructor(readonly options: EncoderOptions) {}
 
-  /** Messages for a set; `nextNumber` gives each its number. Throws MarmotError for what the format cannot carry. */
-  encode(
-    set: ChangeSet,
-    top: number,
-    { maxPayloadBytes, nextNumber }: { maxPayloadBytes: number; nextNumber: () => number },
-  ): OutgoingMessage[] {
-    if (this.options.wireFormat === "v0.6") {
-      return rowEvents(set, this.options.origin).map((event) => ({
-        table: null,
-        format: null,
-        number: nextNumber(),
-        top,
-        events: 1,
-        payload: this.#pack(encodeRowEvent(event)),
-      }));
-    }
+  /** Messages for a set, in order. */
+  encode(set: ChangeSet, top: number, options: EncodeOptions): OutgoingMessage[] {
+    if (this.options.wireFormat === "v0.6") return this.#encodeRows(set, top, options);
+    const { maxPayloadBytes, nextNumber } = options;
     const limit = maxPayloadBytes - OVERHEAD_BYTES;
     const messages: OutgoingMessage[] = [];
     for (const { body, events } of splitBodies(set, Math.min(limit, TARGET_BYTES))) {
@@ -75,9 +73,34 @@ export class MessageEncoder {
     return messages;
   }
 
+  #encodeRows(set: ChangeSet, top: number, options: EncodeOptions): OutgoingMessage[] {
+    const messages: OutgoingMessage[] = [];
+    for (const event of rowEvents(set, this.options.origin)) {
+      try {
+        const payload = this.#pack(encodeRowEvent(event));
+        assertFits(event, payload, options.maxPayloadBytes);
+        messages.push({ table: null, format: null, number: options.nextNumber(), top, events: 1, payload });
+      } catch (error) {
+        if (!(error instanceof MarmotError)) throw error;
+        options.onRefused(error);
+      }
+    }
+    return messages;
+  }
+
   #pack(bytes: Uint8Array): Uint8Array {
     return this.options.compress ? compress(bytes) : bytes;
   }
+}
+
+function assertFits({ table }: RowEventV06, payload: Uint8Array, maxPayloadBytes: number): void {
+  if (payload.length <= maxPayloadBytes) return;
+  throw new MarmotError(
+    "wire",
+    `cannot write a row of table "${table}" in the v0.6 format: it takes ${payload.length} bytes and is ` +
+      `larger than a message, which holds ${maxPayloadBytes}`,
+    { hint: "Raise max_payload of the NATS servers." },
+  );
 }
 
 /** Bodies of at most MAX_EVENTS events and `maxBytes` bytes, but for single rows beyond that. */

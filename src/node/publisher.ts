@@ -5,7 +5,7 @@
 import type { ChangeSet, ScanResult } from "../db/change_scan.ts";
 import type { ArmedTable } from "../db/armed_tables.ts";
 import type { Replica } from "../db/replica.ts";
-import { DatabaseBusyError, errorText } from "../errors.ts";
+import { DatabaseBusyError, errorText, type MarmotError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
 import { backoffDelayMs } from "../runtime/backoff.ts";
 import type { Clock } from "../runtime/clock.ts";
@@ -219,17 +219,15 @@ export class Publisher {
   }
 
   #encode(state: ShardPublishing, set: ChangeSet, top: number): OutgoingMessage[] {
-    const { encoder, streams, log } = this.#parts;
-    try {
-      const { maxPayloadBytes } = streams;
-      return encoder.encode(set, top, { maxPayloadBytes, nextNumber: state.nextNumber });
-    } catch (error) {
-      log.error("cannot publish changes: the wire format cannot carry them", {
+    const { encoder, streams: { maxPayloadBytes }, log } = this.#parts;
+    const onRefused = (error: MarmotError) => {
+      log.error("cannot publish a row, it waits until it is changed", {
         table: set.table.schema.name,
-        reason: errorText(error),
+        reason: error.message,
+        hint: error.hint,
       });
-      return [];
-    }
+    };
+    return encoder.encode(set, top, { maxPayloadBytes, nextNumber: state.nextNumber, onRefused });
   }
 
   /** Sends one message, which counts as in flight already. Returns its sequence, or undefined when the shard has to drain. */

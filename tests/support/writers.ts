@@ -23,6 +23,8 @@ const BUSY_PAUSE_MS = 2;
 export interface WriterOptions {
   readonly number: number;
   readonly random: Random;
+  /** Whether rows that all writers share are written too; true where left out. */
+  readonly sharedRows?: boolean;
 }
 
 export class Writer {
@@ -31,15 +33,17 @@ export class Writer {
   committed = 0;
   readonly #database: DatabaseSync;
   readonly #random: Random;
+  readonly #hasSharedRows: boolean;
   /** What was committed last: text per own row of `t`, and of `named`. */
   readonly #rows = new Map<number, string>();
   readonly #named = new Map<string, string>();
   readonly #stop = new AbortController();
   readonly #running: Promise<void>;
 
-  constructor(path: string, { number, random }: WriterOptions) {
+  constructor(path: string, { number, random, sharedRows = true }: WriterOptions) {
     this.number = number;
     this.#random = random;
+    this.#hasSharedRows = sharedRows;
     this.#database = new DatabaseSync(path, { timeout: 0 });
     this.#database.exec("PRAGMA synchronous = NORMAL");
     this.#running = this.#run();
@@ -84,7 +88,7 @@ export class Writer {
     const text = `${this.number}/${this.committed}/${below(1_000_000)}`;
     const database = this.#database;
     const dice = below(10);
-    if (dice < 2) {
+    if (dice < 2 && this.#hasSharedRows) {
       return () => {
         database.prepare(
           "INSERT INTO t (id, v) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET v = excluded.v, n = n + 1",
@@ -129,13 +133,19 @@ export class Writer {
   }
 }
 
+export interface WritersOptions extends Omit<WriterOptions, "number"> {
+  readonly perNode: number;
+}
+
 /** Several writers, on the nodes that were named. */
 export class Writers implements AsyncDisposable {
   readonly all: Writer[] = [];
 
-  constructor(nodes: readonly ClusterNode[], { perNode, random }: { perNode: number; random: Random }) {
+  constructor(nodes: readonly ClusterNode[], { perNode, ...options }: WritersOptions) {
     for (let i = 0; i < perNode; i++) {
-      for (const node of nodes) this.all.push(new Writer(node.path, { number: this.all.length + 1, random }));
+      for (const node of nodes) {
+        this.all.push(new Writer(node.path, { number: this.all.length + 1, ...options }));
+      }
     }
   }
 
