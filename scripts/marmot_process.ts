@@ -105,7 +105,7 @@ export class MarmotProcess implements AsyncDisposable {
     const lines = (this.#line + text).split("\n");
     this.#line = lines.pop() ?? "";
     for (const line of lines) {
-      if (/ DEBUG replicating$/.test(line)) this.#isReplicating = true;
+      if (/ replicating$/.test(line)) this.#isReplicating = true;
       if (!/ DEBUG progress /.test(line)) continue;
       for (const [, name = "", value] of line.matchAll(/(\w+)=(\d+)/g)) {
         this.progress.set(name, Number(value));
