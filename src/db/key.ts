@@ -31,8 +31,14 @@ function partIdentity(value: Value, collation: string): string {
   if (value === null) return "n";
   if (typeof value === "bigint") return `i${value}`;
   if (typeof value === "number") return Number.isInteger(value) ? `i${integerText(value)}` : `r${value}`;
-  if (typeof value === "string") return `t${foldText(value, collation)}`;
-  if (value instanceof RawText) return `x${foldText(latin1(value.bytes), collation)}`;
+  if (typeof value === "string") {
+    const isCut = collation.toUpperCase() === "NOCASE" && value.includes("\0");
+    return isCut ? cutIdentity(new TextEncoder().encode(value)) : `t${foldText(value, collation)}`;
+  }
+  if (value instanceof RawText) {
+    const isCut = collation.toUpperCase() === "NOCASE" && value.bytes.includes(0);
+    return isCut ? cutIdentity(value.bytes) : `x${foldText(latin1(value.bytes), collation)}`;
+  }
   return `b${latin1(value)}`;
 }
 
@@ -51,6 +57,11 @@ function foldText(text: string, collation: string): string {
     default:
       return text;
   }
+}
+
+/** NOCASE looks at text up to a NUL, then at the number of bytes. Source: nocaseCollatingFunc in SQLite's main.c. */
+function cutIdentity(bytes: Uint8Array): string {
+  return `c${bytes.length}:${foldText(latin1(bytes.subarray(0, bytes.indexOf(0))), "NOCASE")}`;
 }
 
 function latin1(bytes: Uint8Array): string {

@@ -246,7 +246,8 @@ const CASES: readonly SchemaCase[] = [
         node.sql(`INSERT INTO stepped VALUES (${next}, 'right before of ${node.id}')`);
         node.sql("CREATE TABLE stepped_new (id INTEGER PRIMARY KEY, v TEXT, w INT DEFAULT 7)");
         await node.waitForLog(/tables armed/, { from });
-        node.sql("INSERT INTO stepped_new (id, v) SELECT id, v FROM stepped; DROP TABLE stepped");
+        // OR REPLACE: what the first node published of its stepped_new is here by now, or comes in between.
+        node.sql("INSERT OR REPLACE INTO stepped_new (id, v) SELECT id, v FROM stepped; DROP TABLE stepped");
         node.sql("UPDATE stepped_new SET w = 8 WHERE id = 1");
         node.sql("ALTER TABLE stepped_new RENAME TO stepped");
         node.sql(`INSERT INTO stepped VALUES (${next + 1}, 'right after of ${node.id}', 9)`);

@@ -1,0 +1,166 @@
+import assert from "node:assert/strict";
+import { DatabaseSync } from "node:sqlite";
+import type { ArmingReport } from "../../src/db/arming.ts";
+import { entryKinds } from "../../src/db/state_tables.ts";
+import { TestReplica, upsert } from "./test_replica.ts";
+
+const SCHEMA = "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT); INSERT INTO t VALUES (1, 'a'), (2, 'b');";
+
+const BACKFILL = BigInt(entryKinds.backfill);
+
+/** What the report says has happened, by names. */
+function news(world: TestReplica, report: ArmingReport): Record<string, unknown> {
+  const nameOf = (id: number) => world.replica.tables.byId(id)?.schema.name;
+  const all = {
+    excluded: report.excluded.map((table) => table.name),
+    appeared: report.appeared,
+    uncaptured: report.uncaptured,
+    dropped: report.dropped,
+    renamed: report.renamed,
+    gainedColumns: report.gainedColumns.map(nameOf),
+    uniqueChanged: report.uniqueChanged.map(nameOf),
+  };
+  return Object.fromEntries(Object.entries(all).filter(([, names]) => names.length > 0));
+}
+
+function triggerNames(world: TestReplica): unknown[] {
+  return world.rows("SELECT name FROM sqlite_schema WHERE type = 'trigger' ORDER BY name").flat();
+}
+
+Deno.test("at the first start the content is the common starting point: nothing is backfill", () => {
+  using world = new TestReplica(SCHEMA);
+  assert.deepEqual(news(world, world.arm()), {});
+  assert.deepEqual(world.entries(), []);
+  world.reopen();
+  assert.deepEqual(news(world, world.arm()), {});
+  assert.deepEqual(world.entries(), []);
+});
+
+Deno.test("arming again on the same schema leaves the triggers as they are", () => {
+  using world = new TestReplica(SCHEMA);
+  world.arm();
+  const version = world.rows("PRAGMA schema_version");
+  world.arm();
+  assert.deepEqual(world.rows("PRAGMA schema_version"), version);
+});
+
+Deno.test("a table that appears later is backfilled, and a row written before arming is there once more at most", () => {
+  using world = new TestReplica(SCHEMA);
+  world.arm();
+  world.application.exec("CREATE TABLE later (k TEXT PRIMARY KEY); INSERT INTO later VALUES ('x'), ('y')");
+  assert.deepEqual(news(world, world.arm()), { appeared: ["later"] });
+  assert.deepEqual(world.entries(), [[2n, BACKFILL, "x"], [2n, BACKFILL, "y"]]);
+});
+
+Deno.test("a table that appeared while Marmot was down is backfilled too", () => {
+  using world = new TestReplica(SCHEMA);
+  world.arm();
+  world.reopen().close();
+  world.application.exec("CREATE TABLE later (k TEXT PRIMARY KEY); INSERT INTO later VALUES ('x')");
+  world.reopen();
+  assert.deepEqual(news(world, world.arm()), { appeared: ["later"] });
+});
+
+Deno.test("added columns, renamed columns and tables, UNIQUE indexes and dropped tables are told apart", () => {
+  using world = new TestReplica(`${SCHEMA} CREATE TABLE u (id INTEGER PRIMARY KEY, a TEXT)`);
+  world.arm();
+  const after = (sql: string) => {
+    world.application.exec(sql);
+    return news(world, world.arm());
+  };
+  assert.deepEqual(after("ALTER TABLE t ADD COLUMN w"), { gainedColumns: ["t"] });
+  assert.deepEqual(after("ALTER TABLE t RENAME COLUMN w TO x"), {});
+  assert.deepEqual(after("ALTER TABLE t DROP COLUMN x"), {});
+  assert.deepEqual(world.table("t").memory.droppedColumns, ["x"]);
+  assert.deepEqual(world.table("t").memory.renamedColumns, { w: "x" });
+  assert.deepEqual(world.entries(), []);
+  assert.deepEqual(after("ALTER TABLE u RENAME TO u2"), { renamed: [["u", "u2"]] });
+  assert.deepEqual(after("CREATE UNIQUE INDEX i ON t (v)"), { uniqueChanged: ["t"] });
+  assert.deepEqual(world.entries(), [[1n, BACKFILL, 1n], [1n, BACKFILL, 2n]]);
+  assert.deepEqual(after("DROP TABLE u2"), { dropped: ["u2"] });
+  assert.deepEqual(after("CREATE TABLE u2 (other PRIMARY KEY)"), { appeared: ["u2"] });
+});
+
+Deno.test("triggers follow a table through RENAME and go on capturing before it is armed again", () => {
+  using world = new TestReplica(SCHEMA);
+  world.arm();
+  world.application.exec(
+    "ALTER TABLE t RENAME TO renamed; ALTER TABLE renamed RENAME COLUMN id TO key; INSERT INTO renamed VALUES (3, 'c')",
+  );
+  assert.deepEqual(news(world, world.arm()), { renamed: [["t", "renamed"]] });
+  assert.deepEqual(world.entries(), [[1n, 0n, 3n]]);
+});
+
+Deno.test("a table whose triggers are gone had an uncaptured window: its rows are backfill", () => {
+  using world = new TestReplica(SCHEMA);
+  world.arm();
+  world.application.exec(
+    "CREATE TABLE copy (id INTEGER PRIMARY KEY, v TEXT); INSERT INTO copy SELECT * FROM t; DROP TABLE t; ALTER TABLE copy RENAME TO t",
+  );
+  assert.deepEqual(news(world, world.arm()), { uncaptured: ["t"] });
+  assert.deepEqual(world.entries(), [[1n, BACKFILL, 1n], [1n, BACKFILL, 2n]]);
+  world.application.exec("INSERT INTO t VALUES (3, 'c')");
+  assert.deepEqual(world.entries().at(-1), [1n, 0n, 3n]);
+});
+
+Deno.test("a rebuild in steps keeps what was captured on both tables", () => {
+  using world = new TestReplica(SCHEMA);
+  world.arm();
+  world.application.exec("CREATE TABLE copy (id INTEGER PRIMARY KEY, v TEXT)");
+  world.arm();
+  world.application.exec(
+    "INSERT INTO t VALUES (3, 'c'); INSERT INTO copy SELECT * FROM t; DROP TABLE t; INSERT INTO copy VALUES (4, 'd'); ALTER TABLE copy RENAME TO t",
+  );
+  assert.deepEqual(news(world, world.arm()), { uncaptured: ["t"] });
+  const changes = world.entries().filter((entry) => entry[1] === 0n);
+  assert.deepEqual(changes.map((entry) => [entry[0], entry[2]]), [[1n, 3n], [1n, 1n], [1n, 2n], [1n, 3n], [
+    1n,
+    4n,
+  ]]);
+  assert.equal(triggerNames(world).every((name) => String(name).startsWith("__marmot__1_")), true);
+});
+
+Deno.test("a missing trigger is made again", () => {
+  using world = new TestReplica(SCHEMA);
+  world.arm();
+  const before = triggerNames(world);
+  world.application.exec("DROP TRIGGER __marmot__1_update");
+  world.arm();
+  assert.deepEqual(triggerNames(world), before);
+});
+
+Deno.test("a column called rowid renews the triggers of a table that is keyed by its rowid", () => {
+  using world = new TestReplica("CREATE TABLE t (v TEXT)");
+  world.arm();
+  world.application.exec("ALTER TABLE t ADD COLUMN rowid TEXT");
+  world.arm();
+  world.application.exec("INSERT INTO t (v, rowid) VALUES ('a', 'b')");
+  assert.deepEqual(world.entries(), [[1n, 0n, 1n]]);
+});
+
+Deno.test("a table that hides its rowid, and one that needs what only the application has, are left out by name", () => {
+  const path = new TestReplica(SCHEMA);
+  using world = path;
+  const application = new DatabaseSync(world.path);
+  application.function("only_here", { deterministic: true }, (value) => value);
+  application.exec(
+    "CREATE TABLE hidden (rowid, oid, _rowid_); CREATE TABLE checked (id INTEGER PRIMARY KEY, v CHECK (only_here(v) > 0));" +
+      "INSERT INTO checked VALUES (1, 1)",
+  );
+  const report = world.arm();
+  assert.deepEqual(report.excluded.map((table) => table.name), ["hidden", "checked"]);
+  assert.match(report.excluded[1]?.reason ?? "", /only_here/);
+  application.exec("INSERT INTO checked VALUES (2, 2); INSERT INTO hidden VALUES (1, 2, 3)");
+  application.close();
+  assert.deepEqual(world.entries(), []);
+  assert.equal(world.apply("t", [upsert(3n, "c")]).written, 1);
+});
+
+Deno.test("neither Marmot's tables, nor SQLite's, nor virtual ones and their shadows are armed", () => {
+  using world = new TestReplica(
+    "CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT); CREATE VIRTUAL TABLE f USING fts5(x); ANALYZE",
+  );
+  const report = world.arm();
+  assert.deepEqual(report.tables.map((table) => table.schema.name), ["t"]);
+  assert.deepEqual(report.excluded, []);
+});

@@ -1,0 +1,141 @@
+/** A replica on a temporary file, the application's own connection beside it, and messages made by hand. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { dumpTables } from "../../scripts/table_dump.ts";
+import type { ApplyOutcome, IncomingMessage } from "../../src/db/applier.ts";
+import type { ArmedTable } from "../../src/db/armed_tables.ts";
+import type { ArmingReport } from "../../src/db/arming.ts";
+import { Replica } from "../../src/db/replica.ts";
+import { silentLog } from "../../src/observability/log.ts";
+import type { ChangeEvent, NodeId } from "../../src/wire/batch.ts";
+import { BATCH_FORMAT, encodeBody, encodeEnvelope } from "../../src/wire/batch_codec.ts";
+import type { Value } from "../../src/wire/value.ts";
+
+export const OWN_ID: NodeId = 1n;
+export const OTHER_ID: NodeId = 2n;
+
+export class TestReplica implements Disposable {
+  readonly path: string;
+  readonly application: DatabaseSync;
+  readonly #folder: string;
+  #replica: Replica | undefined;
+  #sequence = 0;
+
+  constructor(schema: string) {
+    this.#folder = mkdtempSync(join(tmpdir(), "marmot-db-"));
+    this.path = join(this.#folder, "application.db");
+    this.application = new DatabaseSync(this.path);
+    this.application.exec(schema);
+  }
+
+  /** Opened when it is first asked for. */
+  get replica(): Replica {
+    this.#replica ??= this.open();
+    return this.#replica;
+  }
+
+  /** Another life of the process. */
+  reopen(options: { nodeId?: NodeId; seqMap?: ReadonlyMap<string, number> } = {}): Replica {
+    this.#replica?.close();
+    return this.#replica = this.open(options);
+  }
+
+  open(
+    { nodeId = OWN_ID, seqMap = new Map() }: { nodeId?: NodeId; seqMap?: ReadonlyMap<string, number> } = {},
+  ) {
+    return Replica.open(this.path, {
+      nodeId,
+      makeNodeId: () => OWN_ID,
+      readSeqMap: () => seqMap,
+      nowMs: () => 1000,
+      log: silentLog,
+    });
+  }
+
+  arm(): ArmingReport {
+    return this.replica.arm();
+  }
+
+  table(name: string): ArmedTable {
+    const table = this.replica.tables.byName(name);
+    if (!table) throw new Error(`table ${name} is not armed`);
+    return table;
+  }
+
+  /** Applies events of another node, laid out as the local table is unless told otherwise. */
+  apply(
+    name: string,
+    events: readonly ChangeEvent[],
+    layout: { columns?: string[]; key?: number[] } = {},
+  ): ApplyOutcome {
+    const outcome = this.replica.apply([this.message(name, events, layout)], {
+      rows: 1000,
+      milliseconds: 1000,
+    });
+    if (!outcome) throw new Error("the schema has changed since the tables were armed");
+    return outcome;
+  }
+
+  message(
+    name: string,
+    events: readonly ChangeEvent[],
+    { columns, key }: { columns?: string[]; key?: number[] } = {},
+  ): IncomingMessage {
+    const schema = this.replica.tables.byName(name)?.schema;
+    const sequence = ++this.#sequence;
+    const body = encodeBody({
+      table: name,
+      columns: columns ?? schema?.columns.map((column) => column.name) ?? [],
+      key: key ?? schema?.key ?? [0],
+      uniqueSignature: schema?.uniqueSignature ?? "",
+      events,
+    });
+    const head = { origin: OTHER_ID, run: 1, number: sequence, top: 1000, part: 0, parts: 1 };
+    return {
+      stream: "s",
+      createdAt: "then",
+      sequence,
+      storedAt: "now",
+      subject: "s",
+      format: BATCH_FORMAT,
+      payload: encodeEnvelope(head, body),
+      echoTop: undefined,
+    };
+  }
+
+  /** What the triggers have logged: table id, kind and key of each entry. */
+  entries(): Value[][] {
+    return this.replica.log.read(0, 1000).map((entry) => [
+      BigInt(entry.tableId),
+      BigInt(entry.kind),
+      ...entry.key,
+    ]);
+  }
+
+  rows(sql: string): unknown[][] {
+    const statement = this.application.prepare(sql);
+    statement.setReturnArrays(true);
+    return statement.all() as unknown as unknown[][];
+  }
+
+  /** The application's tables, exact. */
+  dump(): Map<string, string> {
+    return dumpTables(this.application);
+  }
+
+  [Symbol.dispose](): void {
+    this.#replica?.close();
+    if (this.application.isOpen) this.application.close();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+export function upsert(...row: Value[]): ChangeEvent {
+  return { kind: "upsert", row };
+}
+
+export function deletion(...key: Value[]): ChangeEvent {
+  return { kind: "delete", key };
+}
