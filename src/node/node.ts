@@ -17,6 +17,8 @@ import { ShardReader } from "./shard_reader.ts";
 import { newStatistics, type Statistics } from "./statistics.ts";
 
 const LOOK_INTERVAL_MS = 100;
+/** Pauses between the looks that follow a file event. */
+const LOOK_AGAIN_MS = [1, 2, 5];
 /** How long a stopping node waits for what is in flight. */
 const FLUSH_MS = 5000;
 
@@ -44,6 +46,8 @@ export class Node {
   readonly #applyLoop: ApplyLoop;
   readonly #readers: ShardReader[];
   readonly #armer: Armer;
+  #hasFileEvent = false;
+  #isLookingAgain = false;
   #signal: AbortSignal = new AbortController().signal;
 
   constructor(replica: Replica, ports: NodePorts, options: NodeOptions) {
@@ -80,7 +84,9 @@ export class Node {
     const signal = this.#signal = end.signal;
     await this.#armer.look(signal);
     const ended = Promise.withResolvers<void>();
-    const stopWatching = watchFiles(() => this.#look().catch((error) => ended.reject(error)));
+    const stopWatching = watchFiles(() =>
+      this.#noticeFileEvent(signal).catch((error) => ended.reject(error))
+    );
     const loops = [
       this.#publisher.run(halt.signal),
       this.#applyLoop.run(signal),
@@ -111,6 +117,25 @@ export class Node {
       await this.#look();
       await this.#ports.clock.sleep(LOOK_INTERVAL_MS, signal);
     }
+  }
+
+  /**
+   * Looks at once, and again shortly after: SQLite writes a commit to the -wal file, which is the event, before it
+   * makes the commit visible in shared memory, of which there is no event.
+   */
+  async #noticeFileEvent(signal: AbortSignal): Promise<void> {
+    this.#hasFileEvent = true;
+    await this.#look();
+    if (this.#isLookingAgain) return;
+    this.#isLookingAgain = true;
+    while (this.#hasFileEvent && !signal.aborted) {
+      this.#hasFileEvent = false;
+      for (const ms of LOOK_AGAIN_MS) {
+        await this.#ports.clock.sleep(ms, signal);
+        await this.#look();
+      }
+    }
+    this.#isLookingAgain = false;
   }
 
   async #look(): Promise<void> {

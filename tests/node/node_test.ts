@@ -11,44 +11,83 @@ import { MemoryServer, MemoryStreams } from "../simulation/memory_streams.ts";
 import { Random } from "../simulation/random.ts";
 import { Life, VirtualTime } from "../simulation/virtual_time.ts";
 
-Deno.test("a loop that fails ends the node with its error, and does not leave it hanging", async () => {
+interface World extends Disposable {
+  readonly application: DatabaseSync;
+  readonly node: Node;
+  readonly server: MemoryServer;
+  readonly time: VirtualTime;
+  /** What the file watcher calls. */
+  fileEvent: () => void;
+}
+
+/** A node on virtual time, not started. */
+function makeWorld({ nowMs }: { nowMs?: (life: Life) => number } = {}): World {
   const folder = mkdtempSync(join(tmpdir(), "marmot-node-"));
   const path = join(folder, "node.db");
   const application = new DatabaseSync(path);
-  application.exec("CREATE TABLE t (id INTEGER PRIMARY KEY, v)");
+  application.exec("PRAGMA journal_mode = WAL; CREATE TABLE t (id INTEGER PRIMARY KEY, v)");
   const random = new Random(1);
   const time = new VirtualTime();
   const life = new Life(time);
-  let isBroken = false;
+  const server = new MemoryServer(1, time, random);
   const replica = Replica.open(path, {
     nodeId: 1n,
     makeNodeId: () => 1n,
     readSeqMap: () => new Map(),
-    nowMs: () => {
+    nowMs: () => nowMs ? nowMs(life) : life.nowMs(),
+    log: silentLog,
+  });
+  const world: World = {
+    application,
+    server,
+    time,
+    fileEvent: () => {},
+    node: new Node(replica, {
+      clock: life,
+      random: random.next,
+      streams: new MemoryStreams(server, life),
+      watchFiles: (onChange) => {
+        world.fileEvent = onChange;
+        return () => {};
+      },
+      log: silentLog,
+    }, { wireFormat: "batch", compress: false }),
+    [Symbol.dispose]: () => {
+      life.isOver = true;
+      replica.close();
+      application.close();
+      rmSync(folder, { recursive: true });
+    },
+  };
+  return world;
+}
+
+Deno.test("a loop that fails ends the node with its error, and does not leave it hanging", async () => {
+  let isBroken = false;
+  using world = makeWorld({
+    nowMs: (life) => {
       if (isBroken) throw new Error("the clock is broken");
       return life.nowMs();
     },
-    log: silentLog,
   });
-  try {
-    const node = new Node(replica, {
-      clock: life,
-      random: random.next,
-      streams: new MemoryStreams(new MemoryServer(1, time, random), life),
-      watchFiles: () => () => {},
-      log: silentLog,
-    }, { wireFormat: "batch", compress: false });
-    let ended: unknown = "still running";
-    node.run(new AbortController().signal).catch((error: unknown) => ended = error);
-    await time.pass(100);
-    application.exec("INSERT INTO t VALUES (1, 'published, and read back with a broken clock')");
-    isBroken = true;
-    await time.pass(1000);
-    assert.ok(ended instanceof Error, String(ended));
-    assert.equal(ended.message, "the clock is broken");
-  } finally {
-    replica.close();
-    application.close();
-    rmSync(folder, { recursive: true });
-  }
+  let ended: unknown = "still running";
+  world.node.run(new AbortController().signal).catch((error: unknown) => ended = error);
+  await world.time.pass(100);
+  world.application.exec("INSERT INTO t VALUES (1, 'published, and read back with a broken clock')");
+  isBroken = true;
+  await world.time.pass(1000);
+  assert.ok(ended instanceof Error, String(ended));
+  assert.equal(ended.message, "the clock is broken");
+});
+
+Deno.test("a commit that becomes visible just after its file event is published within milliseconds", async () => {
+  using world = makeWorld();
+  void world.node.run(new AbortController().signal);
+  await world.time.pass(130); // the next regular look is 70 ms away
+  world.application.exec("BEGIN; INSERT INTO t VALUES (1, 'in the -wal file, not in shared memory yet')");
+  world.fileEvent();
+  await world.time.pass(0);
+  world.application.exec("COMMIT");
+  await world.time.pass(20);
+  assert.equal(world.server.log(1).length, 1);
 });
