@@ -20,9 +20,13 @@ export class EchoBook {
 
   /** The log ids that the message covers if it is an echo. */
   topOf(shard: number, sequence: number, payload: Uint8Array): number | undefined {
+    const acknowledged = this.#acknowledged.get(shard)?.get(sequence);
+    if (acknowledged !== undefined) return acknowledged;
+    // Only now its bytes: a row that has a former value again makes the same message a second time.
     const message = this.#inFlight.get(shard);
-    if (message && isSame(message.payload, payload)) this.acknowledge(shard, sequence);
-    return this.#acknowledged.get(shard)?.get(sequence);
+    if (!message || !isSame(message.payload, payload)) return undefined;
+    this.acknowledge(shard, sequence);
+    return message.top;
   }
 
   /** To be called when a message was applied. */

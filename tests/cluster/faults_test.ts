@@ -4,7 +4,8 @@ import process from "node:process";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 import { Cluster, type ClusterNode, waitUntil } from "../support/cluster.ts";
-import { Random } from "../support/random.ts";
+import type { Random } from "../simulation/random.ts";
+import { announcedRandom } from "../support/random.ts";
 import { Writers, WRITERS_SCHEMA } from "../support/writers.ts";
 
 const OUTAGE_MS = 10_000;
@@ -21,7 +22,7 @@ async function assertNothingLost(cluster: Cluster, writers: Writers): Promise<vo
 }
 
 Deno.test("nats-server stopped for ten seconds under load costs nothing, and the applications write on", async () => {
-  const random = Random.announced("nats-server stopped");
+  const random = announcedRandom("nats-server stopped");
   await using cluster = await Cluster.start({ nodes: 3, schema: WRITERS_SCHEMA });
   await using writers = new Writers(cluster.nodes, { perNode: 2, random });
   await writers.progress(50);
@@ -37,7 +38,7 @@ Deno.test("nats-server stopped for ten seconds under load costs nothing, and the
 });
 
 Deno.test("nats-server killed under load and started again costs nothing", async () => {
-  const random = Random.announced("nats-server killed");
+  const random = announcedRandom("nats-server killed");
   await using cluster = await Cluster.start({ nodes: 2, schema: WRITERS_SCHEMA });
   await using writers = new Writers(cluster.nodes, { perNode: 2, random });
   for (let crash = 0; crash < 3; crash++) {
@@ -51,7 +52,7 @@ Deno.test("nats-server killed under load and started again costs nothing", async
 });
 
 Deno.test("a node killed at ten random moments while applications write on both loses nothing", async () => {
-  const random = Random.announced("node killed");
+  const random = announcedRandom("node killed");
   await using cluster = await Cluster.start({ nodes: 2, schema: WRITERS_SCHEMA });
   await using writers = new Writers(cluster.nodes, { perNode: 2, random });
   await writers.progress(10);
@@ -68,7 +69,7 @@ Deno.test("a node killed at ten random moments while applications write on both 
 });
 
 Deno.test("nodes that start long before nats-server does replicate what was written meanwhile", async () => {
-  const random = Random.announced("late nats-server");
+  const random = announcedRandom("late nats-server");
   await using cluster = await Cluster.start({ nodes: 2, schema: WRITERS_SCHEMA, isStarted: false });
   await cluster.server.stop();
   for (const node of cluster.nodes) await node.start({ isAwaited: false });
@@ -98,7 +99,7 @@ Deno.test("remote changes wait while the application holds the write lock, and c
 });
 
 Deno.test("a node that was halted goes on where it was", async () => {
-  const random = Random.announced("node halted");
+  const random = announcedRandom("node halted");
   await using cluster = await Cluster.start({ nodes: 2, schema: WRITERS_SCHEMA });
   await using writers = new Writers(cluster.nodes, { perNode: 1, random });
   await writers.progress(20);
@@ -110,7 +111,7 @@ Deno.test("a node that was halted goes on where it was", async () => {
 });
 
 Deno.test("a node that was halted longer than NATS waits for it reads what it has missed", async () => {
-  const random = Random.announced("node halted and given up");
+  const random = announcedRandom("node halted and given up");
   // The server gives a silent client up after two pings.
   const server = { config: 'ping_interval: "500ms"\nping_max: 1' };
   await using cluster = await Cluster.start({ nodes: 2, schema: WRITERS_SCHEMA, server });
@@ -125,7 +126,7 @@ Deno.test("a node that was halted longer than NATS waits for it reads what it ha
 });
 
 Deno.test("SIGTERM under load ends a node with exit code 0, and it goes on when it is started again", async () => {
-  const random = Random.announced("SIGTERM");
+  const random = announcedRandom("SIGTERM");
   await using cluster = await Cluster.start({ nodes: 2, schema: WRITERS_SCHEMA });
   await using writers = new Writers(cluster.nodes, { perNode: 2, random });
   for (let round = 0; round < 3; round++) {
@@ -173,7 +174,7 @@ Deno.test("of two processes with one node id the older stops with a clear senten
 });
 
 Deno.test("swaps and clashes of UNIQUE values on both nodes at once end equal", async () => {
-  const random = Random.announced("UNIQUE");
+  const random = announcedRandom("UNIQUE");
   await using cluster = await Cluster.start({
     nodes: 2,
     schema: `CREATE TABLE person (id INTEGER PRIMARY KEY, email TEXT UNIQUE, seat INTEGER, UNIQUE (seat));
@@ -197,9 +198,9 @@ Deno.test("swaps and clashes of UNIQUE values on both nodes at once end equal", 
   }
 });
 
-function clashOrSwap(database: DatabaseSync, { below }: Random): void {
-  const [one, other] = [1 + below(12), 1 + below(12)];
-  switch (below(4)) {
+function clashOrSwap(database: DatabaseSync, random: Random): void {
+  const [one, other] = [1 + random.below(12), 1 + random.below(12)];
+  switch (random.below(4)) {
     case 0:
       // A swap, as an application does it: over a value that nobody has.
       database.exec("BEGIN IMMEDIATE");
@@ -211,7 +212,7 @@ function clashOrSwap(database: DatabaseSync, { below }: Random): void {
       database.exec("COMMIT");
       return;
     case 1:
-      database.exec(`INSERT OR REPLACE INTO person VALUES (${one}, 'p${other}@x', ${1 + below(12)})`);
+      database.exec(`INSERT OR REPLACE INTO person VALUES (${one}, 'p${other}@x', ${1 + random.below(12)})`);
       return;
     case 2:
       database.exec(`INSERT OR IGNORE INTO person VALUES (${20 + one}, 'p${other}@x', ${20 + other})`);

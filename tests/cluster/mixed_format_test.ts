@@ -9,7 +9,7 @@ import { decodeRowEvent } from "../../src/wire/row_event_codec.ts";
 import type { RowEventV06 } from "../../src/wire/batch.ts";
 import { Cluster, type ClusterNode, waitUntil } from "../support/cluster.ts";
 import { HandPublisher } from "../support/hand_publisher.ts";
-import { Random } from "../support/random.ts";
+import { announcedRandom } from "../support/random.ts";
 import { Writers, WRITERS_SCHEMA } from "../support/writers.ts";
 
 const SHARDS = 8;
@@ -134,7 +134,7 @@ for (const first of ["v0.6", "batch"]) {
 }
 
 Deno.test("nodes that write the original's format lose nothing of their own rows when killed", async () => {
-  const random = Random.announced("v0.6 node killed");
+  const random = announcedRandom("v0.6 node killed");
   await using cluster = await Cluster.start({ nodes: 2, schema: WRITERS_SCHEMA, flags: V06 });
   await using writers = new Writers(cluster.nodes, { perNode: 1, random, sharedRows: false });
   for (let crash = 0; crash < 4; crash++) {

@@ -5,7 +5,7 @@
 import { setImmediate as yieldToOthers, setTimeout as delay } from "node:timers/promises";
 import { DatabaseSync } from "node:sqlite";
 import { type Cluster, type ClusterNode, waitUntil } from "./cluster.ts";
-import type { Random } from "./random.ts";
+import type { Random } from "../simulation/random.ts";
 
 /** Tables that route to different shards; a writer's keys have its number in front. */
 export const WRITERS_SCHEMA = `
@@ -84,26 +84,26 @@ export class Writer {
   }
 
   #draw(): () => (() => void) | undefined {
-    const { below } = this.#random;
-    const text = `${this.number}/${this.committed}/${below(1_000_000)}`;
+    const random = this.#random;
+    const text = `${this.number}/${this.committed}/${random.below(1_000_000)}`;
     const database = this.#database;
-    const dice = below(10);
+    const dice = random.below(10);
     if (dice < 2 && this.#hasSharedRows) {
       return () => {
         database.prepare(
           "INSERT INTO t (id, v) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET v = excluded.v, n = n + 1",
-        ).run(below(SHARED_KEYS), text);
+        ).run(random.below(SHARED_KEYS), text);
         return undefined;
       };
     }
     if (dice < 5) {
-      const name = `writer ${this.number} ${below(OWN_KEYS)}`;
+      const name = `writer ${this.number} ${random.below(OWN_KEYS)}`;
       return () => {
         database.prepare("INSERT OR REPLACE INTO named VALUES (?, ?)").run(name, text);
         return () => this.#named.set(name, text);
       };
     }
-    const id = this.number * KEYS_PER_WRITER + below(OWN_KEYS);
+    const id = this.number * KEYS_PER_WRITER + random.below(OWN_KEYS);
     if (dice === 5) {
       return () => {
         database.prepare("DELETE FROM t WHERE id = ?").run(id);
