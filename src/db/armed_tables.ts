@@ -1,4 +1,5 @@
 /** The tables that are replicated now: armed with capture triggers, and ready to be read and written. */
+import type { BatchMapping } from "./column_mapping.ts";
 import type { Connection } from "./connection.ts";
 import { foldName } from "./identifiers.ts";
 import type { TableMemory } from "./known_tables.ts";
@@ -16,6 +17,8 @@ export class ArmedTable {
   readonly rows: RowAccess;
   readonly clashes: UniqueClashes;
   suspendedTriggers: readonly SuspendedTrigger[] = [];
+  /** Kept by column_mapping.ts. */
+  readonly mappings = new Map<string, BatchMapping>();
 
   constructor(
     connection: Connection,

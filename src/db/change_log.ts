@@ -92,6 +92,7 @@ export class ChangeLog {
       this.connection,
       ["id", "table_id", "kind", ...key],
       `FROM ${CHANGE_LOG} WHERE id > ? ORDER BY id LIMIT ?`,
+      3,
     );
   }
 }

@@ -18,8 +18,23 @@ export interface BatchMapping {
   readonly keyInKey: readonly number[];
 }
 
-/** Throws SchemaMismatchError where the message does not fit the table. */
+/** Shapes of messages that are remembered per table; the original's rows can come in any order of columns. */
+const MAX_SHAPES = 100;
+
+/** The mapping of a message on a table, the same object for all messages of one shape. Throws SchemaMismatchError. */
 export function mapColumns(table: ArmedTable, body: BatchBody): BatchMapping {
+  const shape = JSON.stringify([body.columns, body.key]);
+  let mapping = table.mappings.get(shape);
+  if (!mapping) {
+    if (table.mappings.size >= MAX_SHAPES) table.mappings.clear();
+    mapping = makeMapping(table, body);
+    table.mappings.set(shape, mapping);
+  }
+  return mapping;
+}
+
+/** Throws SchemaMismatchError where the message does not fit the table. */
+function makeMapping(table: ArmedTable, body: BatchBody): BatchMapping {
   const targets: number[] = [];
   const sources: number[] = [];
   for (let i = 0; i < body.columns.length; i++) {

@@ -13,12 +13,16 @@ const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 export class ExactSelect {
   readonly #slices: { plain: string; exact: string; width: number }[] = [];
 
-  /** `columns` are SQL expressions, `tail` is the rest of the query from FROM on, with a fixed order of rows. */
-  constructor(readonly connection: Connection, columns: readonly string[], tail: string) {
+  /**
+   * `columns` are SQL expressions, `tail` is the rest of the query from FROM on, with a fixed order of rows. The first
+   * `integers` columns never hold TEXT.
+   */
+  constructor(readonly connection: Connection, columns: readonly string[], tail: string, integers = 0) {
     for (let at = 0; at < columns.length; at += COLUMNS_PER_SLICE) {
       const slice = columns.slice(at, at + COLUMNS_PER_SLICE);
+      const suspects = slice.slice(Math.max(0, integers - at));
       this.#slices.push({
-        plain: `SELECT ${slice.join(", ")}, ${hasNul(slice)} ${tail}`,
+        plain: `SELECT ${slice.join(", ")}, ${hasNul(suspects)} ${tail}`,
         exact: `SELECT ${slice.map(asBytes).join(", ")} ${tail}`,
         width: slice.length,
       });
@@ -47,7 +51,8 @@ function hasNul(columns: readonly string[]): string {
   const checks = columns.map((column) => `(typeof(${column}) = 'text' AND instr(${column}, char(0)) > 0)`);
   const groups: string[] = [];
   for (let at = 0; at < checks.length; at += 20) groups.push(`(${checks.slice(at, at + 20).join(" OR ")})`);
-  return groups.join(" OR ");
+  // NULL when nothing is suspicious: cheaper for the runtime than a number.
+  return groups.length === 0 ? "NULL" : `CASE WHEN ${groups.join(" OR ")} THEN 1 END`;
 }
 
 function asBytes(column: string): string {
@@ -55,7 +60,7 @@ function asBytes(column: string): string {
 }
 
 function isSuspicious(row: readonly Value[], width: number): boolean {
-  if (row[width] !== 0n) return true;
+  if (row[width] !== null) return true;
   for (let i = 0; i < width; i++) {
     const value = row[i];
     if (typeof value === "string" && value.includes(REPLACEMENT_CHARACTER)) return true;

@@ -25,7 +25,9 @@ export class RowAccess {
   readonly #table: string;
   readonly #key: readonly Column[];
   readonly #selects = new Map<string, ExactSelect>();
-  readonly #upserts = new Map<string, string>();
+  /** SQL of rows without RawText, by their mapping: the same object for all rows of a message. */
+  readonly #inserts = new WeakMap<ColumnMapping, string>();
+  readonly #upserts = new WeakMap<ColumnMapping, string>();
 
   constructor(readonly connection: Connection, readonly schema: TableSchema) {
     this.#table = quoteIdentifier(schema.name);
@@ -103,24 +105,27 @@ export class RowAccess {
   }
 
   #upsertSql(mapping: ColumnMapping, row: readonly Value[]): string {
-    const insert = this.#insertSql(mapping, row);
-    let upsert = this.#upserts.get(insert);
-    if (!upsert) {
-      const set = mapping.targets.map((position) => columnAt(this.schema, position).sql).map((sql) =>
-        `${sql} = excluded.${sql}`
-      );
-      upsert = `${insert} ON CONFLICT (${this.#key.map((column) => column.sql).join(", ")}) DO UPDATE SET ${
-        set.join(", ")
-      }`;
-      this.#upserts.set(insert, upsert);
-    }
-    return upsert;
+    const isPlain = !row.some((value) => value instanceof RawText);
+    const known = isPlain ? this.#upserts.get(mapping) : undefined;
+    if (known !== undefined) return known;
+    const set = mapping.targets.map((position) => columnAt(this.schema, position).sql).map((sql) =>
+      `${sql} = excluded.${sql}`
+    );
+    const target = this.#key.map((column) => column.sql).join(", ");
+    const sql = `${this.#insertSql(mapping, row)} ON CONFLICT (${target}) DO UPDATE SET ${set.join(", ")}`;
+    if (isPlain) this.#upserts.set(mapping, sql);
+    return sql;
   }
 
   #insertSql(mapping: ColumnMapping, row: readonly Value[]): string {
+    const isPlain = !row.some((value) => value instanceof RawText);
+    const known = isPlain ? this.#inserts.get(mapping) : undefined;
+    if (known !== undefined) return known;
     const columns = mapping.targets.map((position) => columnAt(this.schema, position).sql);
     const values = mapping.sources.map((source) => placeholder(row[source] ?? null));
-    return `INSERT INTO ${this.#table} AS ${ROW} (${columns.join(", ")}) VALUES (${values.join(", ")})`;
+    const sql = `INSERT INTO ${this.#table} AS ${ROW} (${columns.join(", ")}) VALUES (${values.join(", ")})`;
+    if (isPlain) this.#inserts.set(mapping, sql);
+    return sql;
   }
 
   #keyCondition(key: readonly Value[]): string {

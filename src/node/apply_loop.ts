@@ -14,6 +14,9 @@ import type { Statistics } from "./statistics.ts";
 
 /** Bounds of one write transaction: how long the application may have to wait for it. */
 const TRANSACTION = { rows: 1000, milliseconds: 15 };
+/** The same while the application writes, and how long it counts as writing after a change was captured. */
+const SHARED_TRANSACTION = { rows: 500, milliseconds: 5 };
+const SHARED_MS = 500;
 /** Messages of a shard that wait; beyond that its reader stops reading. */
 const MAX_QUEUED = 512;
 const MAX_QUEUED_BYTES = 16 * 1024 * 1024;
@@ -48,6 +51,8 @@ export class ApplyLoop {
   readonly #room = new Map<number, () => void>();
   #turn = 0;
   #isUntidy = false;
+  #captured = 0;
+  #capturedAtMs = -SHARED_MS;
 
   constructor(parts: ApplyLoopParts) {
     this.#parts = parts;
@@ -96,10 +101,12 @@ export class ApplyLoop {
   async #applySome(signal: AbortSignal): Promise<void> {
     const { replica, publisher, clock, random, onSchemaChange } = this.#parts;
     const taken: Taken[] = [];
+    const isShared = this.#isShared();
+    const beganMs = clock.nowMs();
     let outcome: ApplyOutcome | undefined;
     try {
       while (!signal.aborted && replica.loadBacklog()) await clock.turn();
-      outcome = replica.apply(this.#take(taken), TRANSACTION);
+      outcome = replica.apply(this.#take(taken), isShared ? SHARED_TRANSACTION : TRANSACTION);
     } catch (error) {
       if (decideOnApplyError(error) !== "retry") throw error;
       await clock.sleep(BUSY_SLEEP_MS.min + random() * (BUSY_SLEEP_MS.max - BUSY_SLEEP_MS.min), signal);
@@ -120,8 +127,20 @@ export class ApplyLoop {
       this.#room.delete(shard);
       resolve();
     }
-    // Let acknowledgements and file events through between two transactions.
-    await clock.turn();
+    // Let acknowledgements and file events through between two transactions, and the application, which sleeps between
+    // two tries at the lock: it would starve if the lock were always taken again at once.
+    const heldMs = clock.nowMs() - beganMs;
+    if (isShared && heldMs > 1) await clock.sleep(heldMs, signal);
+    else await clock.turn();
+  }
+
+  /** Whether the application has written of late. */
+  #isShared(): boolean {
+    const { clock, statistics } = this.#parts;
+    const nowMs = clock.nowMs();
+    if (statistics.captured !== this.#captured) this.#capturedAtMs = nowMs;
+    this.#captured = statistics.captured;
+    return nowMs - this.#capturedAtMs < SHARED_MS;
   }
 
   /** Gives the messages of all shards in their order, another shard first each time, and notes those given. */
