@@ -10,6 +10,7 @@ const NAMES: readonly (readonly [what: string, table: string, key: string, value
   ["dots, stars and other NATS wildcards", "a.b.*.>", "x.y", "*"],
   ["the percent sign of an encoded dot", "a%2Eb", "%", "_"],
   ["a line break and a tab", "line\nbreak", "tab\there", "carriage\rreturn"],
+  ["nothing in them", "", "", " "],
   ["a digit first", "1st", "2nd", "3"],
   ["300 letters", "n".repeat(300), "k".repeat(300), "v".repeat(300)],
   ["words of Marmot's own SQL", "excluded", "NEW", "OLD"],
