@@ -14,7 +14,7 @@ import type { ChangeStreams } from "../stream/change_streams.ts";
 import { EchoBook } from "./echo_book.ts";
 import type { MessageEncoder, OutgoingMessage } from "./message_encoder.ts";
 import { Router } from "./router.ts";
-import { ShardPublishing } from "./shard_publishing.ts";
+import { type PublishingPhase, ShardPublishing } from "./shard_publishing.ts";
 import type { Statistics } from "./statistics.ts";
 
 /** Bounds of one scan. */
@@ -22,6 +22,8 @@ const SCAN_ENTRIES = 1000;
 const SCAN_BYTES = 2 * 1024 * 1024;
 /** Messages of a shard whose acknowledgement is open; more only makes a failure more costly. The original has one. */
 const MAX_IN_FLIGHT = { "batch": 16, "v0.6": 1 };
+/** Between two looks whether own messages were read back. */
+const ROOM_SLEEP_MS = 5;
 const BACKOFF = { firstMs: 20, maxMs: 5000 };
 
 export interface PublisherParts {
@@ -106,7 +108,8 @@ export class Publisher {
 
   /** To be called with every message that was applied. */
   noteApplied(shard: number, sequence: number): void {
-    this.#echoes.remove(shard, sequence);
+    const number = this.#echoes.remove(shard, sequence);
+    if (number !== undefined) this.#shards[shard - 1]?.unread.delete(number);
   }
 
   /** Whether nothing is in flight. */
@@ -160,10 +163,18 @@ export class Publisher {
 
   async #sendInOrder(state: ShardPublishing, messages: readonly OutgoingMessage[]): Promise<void> {
     for (const [i, message] of messages.entries()) {
-      if (await this.#send(state, message) !== undefined) continue;
+      if (await this.#hasRoomFor(state, "open") && await this.#send(state, message) !== undefined) continue;
       state.inFlight -= messages.length - i - 1;
       return;
     }
+  }
+
+  /** Waits until enough was read back; false when the shard leaves the phase before that. */
+  async #hasRoomFor(state: ShardPublishing, phase: PublishingPhase): Promise<boolean> {
+    while (!state.hasRoom && state.phase === phase && !this.#signal.aborted) {
+      await this.#parts.clock.sleep(ROOM_SLEEP_MS, this.#signal);
+    }
+    return state.phase === phase && !this.#signal.aborted;
   }
 
   /** Sends what may have been sent before: one message at a time, only onto what this node has read. */
@@ -192,6 +203,7 @@ export class Publisher {
     const set = again?.sets.find((candidate) => candidate.table.id === table.id);
     if (!set || !again) return true;
     for (const message of this.#encode(state, set, again.to)) {
+      if (!await this.#hasRoomFor(state, "checked")) return false;
       state.inFlight++;
       const sequence = await this.#send(state, message, expected);
       if (sequence === undefined) return false;
@@ -239,7 +251,7 @@ export class Publisher {
     const { streams, statistics } = this.#parts;
     const isOriginal = message.format === null;
     if (isOriginal) this.#echoes.begin(state.shard, message);
-    else state.unread.add(message.number);
+    state.unread.add(message.number);
     try {
       const sequence = await streams.publish({
         shard: state.shard,

@@ -144,10 +144,10 @@ Deno.test("a second signal ends a node at once that still waits for NATS", async
   const node = cluster.node(1);
   await cluster.server.pause();
   node.sql("INSERT INTO t (id, v) VALUES (1, 'not acknowledged')");
-  const hasFlightLogged = node.log.length;
-  await waitUntil(() => node.countPending() === 1, { timeoutMs: 5_000, what: () => "not captured" });
+  const from = node.log.length;
+  await node.waitForLog(/progress captured=1 /);
   process.kill(node.pid, "SIGTERM");
-  await node.waitForLog(/stopping/, { from: hasFlightLogged });
+  await node.waitForLog(/stopping/, { from });
   process.kill(node.pid, "SIGTERM");
   assert.equal(await node.waitForExit(2_000), 143);
   cluster.server.resume();

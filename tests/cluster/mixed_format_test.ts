@@ -3,6 +3,7 @@
  * ours, and what they put into the streams is what the original puts there.
  */
 import assert from "node:assert/strict";
+import { setTimeout as delay } from "node:timers/promises";
 import { rowHash } from "../../src/wire/row_hash.ts";
 import { shardOfHash } from "../../src/wire/routing.ts";
 import { decodeRowEvent } from "../../src/wire/row_event_codec.ts";
@@ -13,6 +14,7 @@ import { announcedRandom } from "../support/random.ts";
 import { Writers, WRITERS_SCHEMA } from "../support/writers.ts";
 
 const SHARDS = 8;
+const LOCK_MS = 1_000;
 const V06 = ["-wire-format", "v0.6"];
 const SCHEMA = `
   CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL, score REAL, avatar BLOB);
@@ -171,9 +173,24 @@ Deno.test("a row that the original's format cannot carry is said, and its neighb
     what: () => `${names()}\n${writing.log}`,
   });
   assert.deepEqual(names(), ["before", "behind", "later"]);
-  assert.equal(writing.countPending(), 2);
+  await waitUntil(() => writing.countPending() === 2, { timeoutMs: 10_000, what: () => writing.log });
   // Repaired, they go.
   writing.sql("UPDATE settings SET value = 'short' WHERE key IN ('not UTF-8', 'too large')");
   const content = await cluster.converge();
   assert.equal(content.get("settings")?.split("\n").length, 5);
+});
+
+Deno.test("a burst in the original's format does not trim what its own node has not read back", async () => {
+  const flags = [...V06, "-shards", "1", "-max-log-entries", "40"];
+  await using cluster = await Cluster.start({ nodes: 1, schema: SCHEMA, flags });
+  const node = cluster.node(1);
+  // The application takes the lock again at once: the node can publish, and cannot apply what it reads back.
+  node.sql(`WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 500)
+    INSERT INTO settings SELECT 'key ' || x, x FROM c; BEGIN IMMEDIATE`);
+  await delay(LOCK_MS);
+  await node.kill();
+  node.sql("COMMIT");
+  await node.start();
+  await waitUntil(() => node.countPending() === 0, { timeoutMs: 20_000, what: () => node.log });
+  assert.doesNotMatch(node.log, /stream stopped/);
 });
