@@ -65,6 +65,9 @@ interface ApplierParts {
 /** Covers all log ids: the original's messages do not say. */
 const UNKNOWN_TOP = Number.MAX_SAFE_INTEGER;
 
+/** A dropped table may be half of a rebuild: for so long its events wait for a table of its name. */
+const REBUILD_MS = 60_000;
+
 export class Applier {
   readonly #connection: Connection;
   readonly #parts: ApplierParts;
@@ -231,7 +234,9 @@ export class Applier {
   #findRenamed(name: string): ArmedTable | "dropped" | undefined {
     const known = findKnownTable(readKnownTables(this.#connection), name);
     if (!known) return undefined;
-    return known.isDropped ? "dropped" : this.#parts.tables.byId(known.id);
+    if (!known.isDropped) return this.#parts.tables.byId(known.id);
+    const droppedAtMs = known.memory.droppedAtMs ?? 0;
+    return this.#parts.applicant.nowMs() - droppedAtMs < REBUILD_MS ? undefined : "dropped";
   }
 
   #park(message: SoundMessage, reason: string, outcome: ApplyOutcome): void {

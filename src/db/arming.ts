@@ -40,10 +40,14 @@ interface Arming {
   /** Names of the capture triggers of each table id, and the table they are on. */
   readonly triggers: ReadonlyMap<number, { tableName: string; names: Set<string> }>;
   readonly isFirst: boolean;
+  readonly nowMs: number;
 }
 
 /** Arms all tables. Call in a write transaction; the statements that were kept before are of no use after it. */
-export function armTables(connection: Connection, log: ChangeLog, policy: TriggerPolicy): ArmingReport {
+export function armTables(
+  connection: Connection,
+  { log, policy, nowMs }: { log: ChangeLog; policy: TriggerPolicy; nowMs: number },
+): ArmingReport {
   const { tables, excluded } = readSchema(connection);
   widenChangeLog(connection, Math.max(1, ...tables.map((table) => table.key.length)));
   const report: ArmingReport = {
@@ -64,6 +68,7 @@ export function armTables(connection: Connection, log: ChangeLog, policy: Trigge
     known: readKnownTables(connection),
     triggers: readTriggers(connection),
     isFirst,
+    nowMs,
   };
   policy.setReplicated(tables.map((table) => table.name));
   const sqlOfTriggers = readTriggerSql(connection);
@@ -134,6 +139,7 @@ function noteChanges(arming: Arming, { schema, table, isNew, isCaptured }: Noted
   }
   table.name = schema.name;
   table.isDropped = false;
+  delete table.memory.droppedAtMs;
   if (isNew) {
     if (arming.isFirst) return;
     report.appeared.push(schema.name);
@@ -184,6 +190,7 @@ function newKnownTable(arming: Arming, schema: TableSchema): KnownTable {
 
 function forgetTable(arming: Arming, known: KnownTable): void {
   known.isDropped = true;
+  known.memory.droppedAtMs = arming.nowMs;
   writeKnownTable(arming.connection, known);
   arming.log.dropEntries(known.id);
   arming.report.dropped.push(known.name);

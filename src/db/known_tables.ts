@@ -20,6 +20,8 @@ export interface TableMemory {
   droppedColumns: string[];
   /** Names that the table had before. */
   formerNames: string[];
+  /** When the table was found missing, in milliseconds since 1970; left out for one that is there. */
+  droppedAtMs?: number;
 }
 
 export interface KnownTable {

@@ -80,6 +80,7 @@ export class Replica {
   readonly #policy: TriggerPolicy;
   readonly #applier: Applier;
   readonly #readSeqMap: () => ReadonlyMap<string, number>;
+  readonly #nowMs: () => number;
   #schemaVersion = -1;
   #dataVersion = -1;
 
@@ -87,6 +88,7 @@ export class Replica {
     this.connection = connection;
     this.#policy = policy;
     this.#readSeqMap = options.readSeqMap;
+    this.#nowMs = options.nowMs;
     this.log = new ChangeLog(connection);
     this.positions = new StreamPositions(connection);
     this.#parked = new ParkedMessages(connection);
@@ -153,7 +155,7 @@ export class Replica {
     const report = this.#write(() => {
       const isTakenOver = hasOriginalState(this.connection);
       if (isTakenOver) dropOriginalTriggers(this.connection);
-      const armed = armTables(this.connection, this.log, this.#policy);
+      const armed = armTables(this.connection, { log: this.log, policy: this.#policy, nowMs: this.#nowMs() });
       if (isTakenOver) {
         const { tables } = armed;
         adoptOriginalState(this.connection, {

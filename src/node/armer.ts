@@ -9,6 +9,8 @@ import type { Log } from "../observability/log.ts";
 import type { Clock } from "../runtime/clock.ts";
 
 const LOOK_INTERVAL_MS = 100;
+/** How often parked messages are tried though the schema did not move: events of a table that stays dropped end. */
+const RETRY_INTERVAL_MS = 30_000;
 /** Between two tries while another connection holds the lock. */
 const BUSY_SLEEP_MS = { min: 2, max: 10 };
 
@@ -26,6 +28,7 @@ export class Armer {
   readonly #parts: ArmerParts;
   readonly #said = new Set<string>();
   #looking: Promise<void> | undefined;
+  #triedAtMs = 0;
 
   constructor(parts: ArmerParts) {
     this.#parts = parts;
@@ -46,8 +49,9 @@ export class Armer {
   }
 
   async #lookOnce(signal: AbortSignal): Promise<void> {
-    const { replica } = this.#parts;
+    const { replica, clock } = this.#parts;
     const report = await this.#whileBusy(() => replica.hasNewSchema() ? replica.arm() : undefined, signal);
+    if (!report && clock.nowMs() - this.#triedAtMs >= RETRY_INTERVAL_MS) await this.#retryParked(signal);
     if (!report) return;
     this.#say(report);
     const tables = [...report.appeared, ...report.uncaptured];
@@ -56,7 +60,12 @@ export class Armer {
       if (name !== undefined) tables.push(name);
     }
     this.onRepublish([...new Set(tables)]);
-    await this.#whileBusy(() => replica.retryParked(), signal);
+    await this.#retryParked(signal);
+  }
+
+  async #retryParked(signal: AbortSignal): Promise<void> {
+    this.#triedAtMs = this.#parts.clock.nowMs();
+    await this.#whileBusy(() => this.#parts.replica.retryParked(), signal);
   }
 
   /** Tries again while another connection holds the lock; undefined when the signal aborts meanwhile. */

@@ -164,3 +164,32 @@ Deno.test("neither Marmot's tables, nor SQLite's, nor virtual ones and their sha
   assert.deepEqual(report.tables.map((table) => table.schema.name), ["t"]);
   assert.deepEqual(report.excluded, []);
 });
+
+Deno.test("events of a table that is dropped and comes back under its name (a rebuild in steps) are not lost", () => {
+  using world = new TestReplica(SCHEMA);
+  world.arm();
+  world.application.exec(
+    "CREATE TABLE t_new (id INTEGER PRIMARY KEY, v TEXT); INSERT INTO t_new SELECT * FROM t; DROP TABLE t",
+  );
+  const columns = ["id", "v"];
+  world.arm();
+  assert.equal(world.apply("t", [upsert(3n, "between")], { columns }).parked, 1);
+  world.application.exec("ALTER TABLE t_new RENAME TO t");
+  world.arm();
+  world.replica.retryParked();
+  assert.deepEqual(world.rows("SELECT v FROM t WHERE id = 3"), [["between"]]);
+  assert.deepEqual(world.replica.parkedTables(), []);
+});
+
+Deno.test("events of a table that stays dropped end after a minute", () => {
+  using world = new TestReplica(SCHEMA);
+  world.arm();
+  world.application.exec("DROP TABLE t");
+  const columns = ["id", "v"];
+  world.arm();
+  assert.equal(world.apply("t", [upsert(3n, "at once")], { columns }).parked, 1);
+  world.nowMs += 60_000;
+  world.replica.retryParked();
+  assert.deepEqual(world.replica.parkedTables(), []);
+  assert.equal(world.apply("t", [upsert(4n, "a minute later")], { columns }).parked, 0);
+});

@@ -19,6 +19,7 @@ export const OTHER_ID: NodeId = 2n;
 export class TestReplica implements Disposable {
   readonly path: string;
   readonly application: DatabaseSync;
+  nowMs = 1_700_000_000_000;
   readonly #folder: string;
   #replica: Replica | undefined;
   #sequence = 0;
@@ -49,7 +50,7 @@ export class TestReplica implements Disposable {
       nodeId,
       makeNodeId: () => OWN_ID,
       readSeqMap: () => seqMap,
-      nowMs: () => 1000,
+      nowMs: () => this.nowMs,
       log: silentLog,
     });
   }
