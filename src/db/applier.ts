@@ -20,6 +20,7 @@ import { takePart } from "./message_parts.ts";
 import type { ParkedMessages, SoundMessage } from "./parked_messages.ts";
 import type { PendingChanges } from "./pending_changes.ts";
 import { quarantine, type QuarantinedMessage } from "./quarantine.ts";
+import { noteHighestRowid } from "./rowid_keys.ts";
 import type { StreamPositions } from "./stream_positions.ts";
 
 /** A message as it stands in a stream. */
@@ -73,6 +74,8 @@ export class Applier {
   readonly #parts: ApplierParts;
   readonly #batches: BatchApplier;
   #suspended: SuspendedTrigger[] = [];
+  /** Tables keyed by their rowid that messages of this transaction named. */
+  readonly #touched = new Set<ArmedTable>();
 
   constructor(connection: Connection, parts: ApplierParts) {
     this.#connection = connection;
@@ -133,12 +136,15 @@ export class Applier {
   #finish(): void {
     for (const trigger of this.#suspended.reverse()) this.#connection.exec(trigger.sql);
     this.#suspended = [];
+    for (const table of this.#touched) noteHighestRowid(this.#connection, table.schema, table.identity);
+    this.#touched.clear();
     this.#parts.pending.trim();
   }
 
   /** To be called when a transaction was rolled back. */
-  forgetSuspended(): void {
+  forgetTransaction(): void {
     this.#suspended = [];
+    this.#touched.clear();
   }
 
   #applyMessage(message: IncomingMessage, outcome: ApplyOutcome): void {
@@ -212,6 +218,7 @@ export class Applier {
     const body = content.kind === "batch" ? content.body : bodyOfRowEvent(table, content.event);
     const isEcho = this.#isOwnRun(message) || (message.run === null && message.top !== UNKNOWN_TOP);
     this.#suspendTriggers(table);
+    if (table.schema.keyKind === "rowid") this.#touched.add(table);
     try {
       const events = this.#connection.savepoint(() => this.#batches.apply(table, { message, body, isEcho }));
       outcome.written += events.written;

@@ -2,7 +2,7 @@
 import type { BatchMapping } from "./column_mapping.ts";
 import type { Connection } from "./connection.ts";
 import { foldName } from "./identifiers.ts";
-import type { TableMemory } from "./known_tables.ts";
+import type { KnownTable, TableMemory } from "./known_tables.ts";
 import { RowAccess } from "./row_access.ts";
 import type { TableSchema } from "./schema.ts";
 import { UniqueClashes } from "./unique_clashes.ts";
@@ -24,7 +24,7 @@ export class ArmedTable {
     connection: Connection,
     readonly schema: TableSchema,
     /** __marmot__table.id, and the id in the names of its triggers. */
-    readonly identity: { readonly id: number; readonly memory: TableMemory },
+    readonly identity: KnownTable,
   ) {
     this.rows = new RowAccess(connection, schema);
     this.clashes = new UniqueClashes(connection, schema, identity.id);

@@ -12,6 +12,7 @@ import type { Connection } from "./connection.ts";
 import { foldName, quoteIdentifier } from "./identifiers.ts";
 import { type KnownTable, noteColumns, readKnownTables, writeKnownTable } from "./known_tables.ts";
 import { readMeta, writeMeta } from "./meta.ts";
+import { backfillRenumbered, noteHighestRowid } from "./rowid_keys.ts";
 import { type ExcludedTable, readSchema, type TableSchema } from "./schema.ts";
 import { widenChangeLog } from "./state_tables.ts";
 
@@ -23,6 +24,8 @@ export interface ArmingReport {
   readonly appeared: string[];
   /** Known tables whose triggers were missing: their rows are backfill, deletions in the window are unknown. */
   readonly uncaptured: string[];
+  /** Tables without a key whose rows VACUUM has renumbered: their rows are backfill. */
+  readonly renumbered: string[];
   readonly dropped: string[];
   /** Pairs of former and present name. */
   readonly renamed: [string, string][];
@@ -55,6 +58,7 @@ export function armTables(
     excluded: [...excluded],
     appeared: [],
     uncaptured: [],
+    renumbered: [],
     dropped: [],
     renamed: [],
     gainedColumns: [],
@@ -88,6 +92,7 @@ export function armTables(
       continue;
     }
     armTable(arming, { schema, known });
+    if (schema.keyKind === "rowid") noteHighestRowid(connection, schema, known);
     report.tables.push(table);
   }
   for (const known of arming.known) if (!known.isDropped && !seen.has(known)) forgetTable(arming, known);
@@ -149,6 +154,11 @@ function noteChanges(arming: Arming, { schema, table, isNew, isCaptured }: Noted
   if (gained) report.gainedColumns.push(table.id);
   if (uniqueChanged) report.uniqueChanged.push(table.id);
   if (!isCaptured) report.uncaptured.push(schema.name);
+  else if (
+    schema.keyKind === "rowid" && backfillRenumbered(arming.connection, arming.log, { schema, table })
+  ) {
+    report.renumbered.push(schema.name);
+  }
   if (!isCaptured || (uniqueChanged && schema.uniqueSignature !== "")) arming.log.backfill(schema, table.id);
 }
 

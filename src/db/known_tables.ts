@@ -20,6 +20,8 @@ export interface TableMemory {
   droppedColumns: string[];
   /** Names that the table had before. */
   formerNames: string[];
+  /** Of a table that is keyed by its rowid: the highest rowid when last looked at. */
+  highestRowid?: number;
   /** When the table was found missing, in milliseconds since 1970; left out for one that is there. */
   droppedAtMs?: number;
 }

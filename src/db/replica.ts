@@ -236,7 +236,7 @@ export class Replica {
   }
 
   #reload(): void {
-    this.#applier.forgetSuspended();
+    this.#applier.forgetTransaction();
     this.#pending.reset();
     this.positions.load();
     this.#parked.load();

@@ -54,7 +54,7 @@ export class Armer {
     if (!report && clock.nowMs() - this.#triedAtMs >= RETRY_INTERVAL_MS) await this.#retryParked(signal);
     if (!report) return;
     this.#say(report);
-    const tables = [...report.appeared, ...report.uncaptured];
+    const tables = [...report.appeared, ...report.uncaptured, ...report.renumbered];
     for (const id of [...report.gainedColumns, ...report.uniqueChanged]) {
       const name = replica.tables.byId(id)?.schema.name;
       if (name !== undefined) tables.push(name);
@@ -97,6 +97,11 @@ export class Armer {
     for (const table of report.appeared) log.info("new table: its rows are published", { table });
     for (const table of report.dropped) log.info("table was dropped", { table });
     for (const [from, to] of report.renamed) log.info("table was renamed", { from, to });
+    for (const table of report.renumbered) {
+      log.warn("rows of a table without a primary key were renumbered (VACUUM): they are published again", {
+        table,
+      });
+    }
     for (const table of report.uncaptured) {
       log.warn(
         "table was changed without capture: its rows are published again, deletions meanwhile are not known",

@@ -28,6 +28,23 @@ function waitUntilParked(node: ClusterNode, table: string): Promise<void> {
 
 const CASES: readonly SchemaCase[] = [
   {
+    name: "VACUUM renumbers the rows of a table without a key: the other node follows",
+    schema:
+      "CREATE TABLE keyless (v TEXT); INSERT INTO keyless (rowid, v) VALUES (3, 'three'), (7, 'seven'), (8, 'eight')",
+    tables: ["keyless"],
+    run: async (world) => {
+      const { a, b } = world;
+      b.sql("INSERT INTO keyless (rowid, v) VALUES (20, 'from b')");
+      await world.converge();
+      a.sql("VACUUM");
+      await waitForRows(b, "SELECT rowid, v FROM keyless ORDER BY rowid", [[1, "three"], [2, "seven"], [
+        3,
+        "eight",
+      ], [4, "from b"]]);
+      await world.converge();
+    },
+  },
+  {
     name: "CREATE TABLE: its rows wait at the other node until that creates the table as well",
     schema: "",
     tables: ["made"],

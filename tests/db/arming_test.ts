@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import type { ArmingReport } from "../../src/db/arming.ts";
 import { entryKinds } from "../../src/db/state_tables.ts";
-import { TestReplica, upsert } from "./test_replica.ts";
+import { deletion, TestReplica, upsert } from "./test_replica.ts";
 
 const SCHEMA = "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT); INSERT INTO t VALUES (1, 'a'), (2, 'b');";
 
@@ -15,6 +15,7 @@ function news(world: TestReplica, report: ArmingReport): Record<string, unknown>
     excluded: report.excluded.map((table) => table.name),
     appeared: report.appeared,
     uncaptured: report.uncaptured,
+    renumbered: report.renumbered,
     dropped: report.dropped,
     renamed: report.renamed,
     gainedColumns: report.gainedColumns.map(nameOf),
@@ -192,4 +193,26 @@ Deno.test("events of a table that stays dropped end after a minute", () => {
   world.replica.retryParked();
   assert.deepEqual(world.replica.parkedTables(), []);
   assert.equal(world.apply("t", [upsert(4n, "a minute later")], { columns }).parked, 0);
+});
+
+Deno.test("VACUUM on a table without a key publishes the new numbers, and the old ones as gone", () => {
+  using world = new TestReplica(
+    "CREATE TABLE k (v); INSERT INTO k (rowid, v) VALUES (2, 'a'), (5, 'b'), (9, 'c')",
+  );
+  world.arm();
+  world.application.exec("VACUUM");
+  assert.deepEqual(news(world, world.arm()), { renumbered: ["k"] });
+  const keys = world.entries().map(([, kind, key]) => [kind, key]);
+  assert.deepEqual(keys, [1n, 2n, 3n, 4n, 5n, 6n, 7n, 8n, 9n].map((rowid) => [BACKFILL, rowid]));
+  assert.deepEqual(news(world, world.arm()), {}, "it is told once");
+});
+
+Deno.test("VACUUM that renumbers nothing, and rows that were deleted before it, publish nothing again", () => {
+  using world = new TestReplica("CREATE TABLE k (v); INSERT INTO k (v) VALUES ('a'), ('b'), ('c')");
+  world.arm();
+  world.application.exec("VACUUM");
+  assert.deepEqual(news(world, world.arm()), {});
+  world.apply("k", [deletion(3n)]);
+  world.application.exec("VACUUM");
+  assert.deepEqual(news(world, world.arm()), {});
 });
