@@ -17,7 +17,7 @@ import type { HiddenRows } from "./hidden_rows.ts";
 import { quoteIdentifier } from "./identifiers.ts";
 import { findKnownTable, readKnownTables } from "./known_tables.ts";
 import { takePart } from "./message_parts.ts";
-import type { ParkedMessages, SoundMessage } from "./parked_messages.ts";
+import type { ParkedMessage, ParkedMessages, SoundMessage } from "./parked_messages.ts";
 import type { PendingChanges } from "./pending_changes.ts";
 import { quarantine, type QuarantinedMessage } from "./quarantine.ts";
 import { noteHighestRowid } from "./rowid_keys.ts";
@@ -66,8 +66,13 @@ interface ApplierParts {
 /** Covers all log ids: the original's messages do not say. */
 const UNKNOWN_TOP = Number.MAX_SAFE_INTEGER;
 
-/** A dropped table may be half of a rebuild: for so long its events wait for a table of its name. */
+/**
+ * A dropped table may be half of a rebuild: for so long its events wait for a table of its name. Those that do not fit
+ * that table meant the one that was dropped.
+ */
 const REBUILD_MS = 60_000;
+/** Kept with such events; a compatibility constant. */
+const JUST_DROPPED = "the table was dropped a moment ago";
 
 export class Applier {
   readonly #connection: Connection;
@@ -106,7 +111,7 @@ export class Applier {
     pending.load();
     for (const name of parked.tables()) {
       for (let next = parked.first(name); next; next = parked.first(name)) {
-        if (!this.#retry(next.message, outcome)) break;
+        if (!this.#retry(next, outcome)) break;
         parked.release(name, next.id);
         outcome.messages++;
       }
@@ -117,11 +122,12 @@ export class Applier {
   }
 
   /** Whether a parked message is done with. */
-  #retry(message: SoundMessage, outcome: ApplyOutcome): boolean {
+  #retry({ message, reason }: ParkedMessage, outcome: ApplyOutcome): boolean {
     const table = this.#findTable(message.tableName);
-    if (!table) return false;
+    if (!table || table === "just dropped") return false;
+    if (table === "dropped") return true;
     try {
-      return table === "dropped" || this.#tryApply(table, message, outcome) === undefined;
+      return this.#tryApply(table, message, outcome) === undefined || reason === JUST_DROPPED;
     } catch (error) {
       if (decideOnApplyError(error) !== "quarantine") throw error;
       this.#quarantine(
@@ -203,10 +209,11 @@ export class Applier {
 
   #applySound(message: SoundMessage, outcome: ApplyOutcome): void {
     const name = message.tableName;
+    const table = this.#findTable(name);
+    if (table === "just dropped") return this.#park(message, JUST_DROPPED, outcome);
     if (this.#parts.parked.isParked(name)) {
       return this.#park(message, "earlier events of the table wait", outcome);
     }
-    const table = this.#findTable(name);
     if (table === "dropped") return;
     const reason = table ? this.#tryApply(table, message, outcome) : "there is no such table here";
     if (reason !== undefined) this.#park(message, reason, outcome);
@@ -233,17 +240,17 @@ export class Applier {
     }
   }
 
-  /** The table that a message means; "dropped" for one that is no longer here. */
-  #findTable(name: string): ArmedTable | "dropped" | undefined {
+  /** The table that a message means; "dropped" for one that is no longer here, "just dropped" for a while before. */
+  #findTable(name: string): ArmedTable | "dropped" | "just dropped" | undefined {
     return this.#parts.tables.byName(name) ?? this.#findRenamed(name);
   }
 
-  #findRenamed(name: string): ArmedTable | "dropped" | undefined {
+  #findRenamed(name: string): ArmedTable | "dropped" | "just dropped" | undefined {
     const known = findKnownTable(readKnownTables(this.#connection), name);
     if (!known) return undefined;
     if (!known.isDropped) return this.#parts.tables.byId(known.id);
     const droppedAtMs = known.memory.droppedAtMs ?? 0;
-    return this.#parts.applicant.nowMs() - droppedAtMs < REBUILD_MS ? undefined : "dropped";
+    return this.#parts.applicant.nowMs() - droppedAtMs < REBUILD_MS ? "just dropped" : "dropped";
   }
 
   #park(message: SoundMessage, reason: string, outcome: ApplyOutcome): void {

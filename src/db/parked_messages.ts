@@ -8,8 +8,9 @@ import { decodeRowEvent, encodeRowEvent } from "../wire/row_event_codec.ts";
 import type { Connection } from "./connection.ts";
 import { foldName } from "./identifiers.ts";
 
-/** Parked messages per table. */
-export const MAX_MESSAGES = 10_000;
+/** Parked messages per table, and of all tables together: anyone may publish under any name. */
+const MAX_MESSAGES = 10_000;
+const MAX_MESSAGES_IN_ALL = 50_000;
 
 /** What a message says, in Marmot's own format or in the original's. */
 export type MessageContent =
@@ -27,6 +28,13 @@ export interface SoundMessage {
   readonly run: number | null;
   readonly top: number;
   readonly content: MessageContent;
+}
+
+export interface ParkedMessage {
+  readonly id: bigint;
+  readonly message: SoundMessage;
+  /** Why it waits. */
+  readonly reason: string;
 }
 
 export class ParkedMessages {
@@ -58,7 +66,7 @@ export class ParkedMessages {
   park(message: SoundMessage, reason: string): "first" | "queued" | "full" {
     const name = foldName(message.tableName);
     const count = this.#counts.get(name) ?? 0;
-    if (count >= MAX_MESSAGES) return "full";
+    if (count >= MAX_MESSAGES || this.#countAll() >= MAX_MESSAGES_IN_ALL) return "full";
     this.#counts.set(name, count + 1);
     this.connection.statement(
       "INSERT INTO __marmot__parked (table_name, stream, sequence, message, reason, origin, run, top) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -77,14 +85,21 @@ export class ParkedMessages {
     return count === 0 ? "first" : "queued";
   }
 
+  #countAll(): number {
+    let all = 0;
+    for (const count of this.#counts.values()) all += count;
+    return all;
+  }
+
   /** The first waiting message of a table, undefined when none waits. */
-  first(table: string): { id: bigint; message: SoundMessage } | undefined {
+  first(table: string): ParkedMessage | undefined {
     const row = this.connection.statement(
-      "SELECT id, stream, sequence, message, origin, run, top, table_name FROM __marmot__parked WHERE lower(table_name) = lower(?) ORDER BY id LIMIT 1",
+      "SELECT id, stream, sequence, message, origin, run, top, table_name, reason FROM __marmot__parked WHERE lower(table_name) = lower(?) ORDER BY id LIMIT 1",
     ).get([table]);
     if (!row || typeof row[0] !== "bigint" || !(row[3] instanceof Uint8Array)) return undefined;
     return {
       id: row[0],
+      reason: String(row[8]),
       message: {
         stream: String(row[1]),
         sequence: Number(row[2]),

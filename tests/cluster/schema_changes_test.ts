@@ -30,14 +30,14 @@ const CASES: readonly SchemaCase[] = [
   {
     name: "VACUUM renumbers the rows of a table without a key: the other node follows",
     schema:
-      "CREATE TABLE keyless (v TEXT); INSERT INTO keyless (rowid, v) VALUES (3, 'three'), (7, 'seven'), (8, 'eight')",
-    tables: ["keyless"],
+      "CREATE TABLE vacuumed (v TEXT); INSERT INTO vacuumed (rowid, v) VALUES (3, 'three'), (7, 'seven'), (8, 'eight');",
+    tables: ["vacuumed"],
     run: async (world) => {
       const { a, b } = world;
-      b.sql("INSERT INTO keyless (rowid, v) VALUES (20, 'from b')");
+      b.sql("INSERT INTO vacuumed (rowid, v) VALUES (20, 'from b')");
       await world.converge();
       a.sql("VACUUM");
-      await waitForRows(b, "SELECT rowid, v FROM keyless ORDER BY rowid", [[1, "three"], [2, "seven"], [
+      await waitForRows(b, "SELECT rowid, v FROM vacuumed ORDER BY rowid", [[1, "three"], [2, "seven"], [
         3,
         "eight",
       ], [4, "from b"]]);
