@@ -2,8 +2,8 @@
  * From the streams to the tables: takes what has arrived on all shards and applies it in bounded transactions. A
  * locked database is waited for without blocking the event loop; the cursors stay until then.
  */
-import type { ApplyOutcome, IncomingMessage } from "../db/applier.ts";
-import { decideOnApplyError } from "../db/apply_policy.ts";
+import type { ApplyOutcome, IncomingMessage } from "../db/apply/applier.ts";
+import { decideOnApplyError } from "../db/apply/apply_policy.ts";
 import type { Replica } from "../db/replica.ts";
 import type { Log } from "../observability/log.ts";
 import type { Clock } from "../runtime/clock.ts";

@@ -2,7 +2,7 @@
  * Arms the tables, again after each change of schema, and tells the operator what came of it. A real node arms
  * before its broker is there: what the application writes from then on is captured.
  */
-import type { ArmingReport } from "../db/arming.ts";
+import type { ArmingReport } from "../db/capture/arming.ts";
 import type { Replica } from "../db/replica.ts";
 import { DatabaseBusyError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";

@@ -2,7 +2,7 @@
  * Whether a stream goes on where this node left it. The client library does not say: its ordered consumer starts
  * silently at the first message that exists, and waits silently beyond the last.
  */
-import type { StreamPosition } from "../db/stream_positions.ts";
+import type { StreamPosition } from "../db/state/stream_positions.ts";
 import type { ChangeStreams, StreamState } from "../stream/change_streams.ts";
 
 /**

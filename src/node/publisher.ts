@@ -2,8 +2,8 @@
  * From the change log to the streams: scans what was captured and publishes it, in order within a shard. An
  * acknowledgement is not the end of a change, its echo is: entries are settled where messages are applied.
  */
-import type { ChangeSet, ScanResult } from "../db/change_scan.ts";
-import type { ArmedTable } from "../db/armed_tables.ts";
+import type { ChangeSet, ScanResult } from "../db/capture/change_scan.ts";
+import type { ArmedTable } from "../db/rows/armed_tables.ts";
 import type { Replica } from "../db/replica.ts";
 import { DatabaseBusyError, errorText, type MarmotError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";

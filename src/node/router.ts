@@ -2,8 +2,8 @@
  * Which shard a change goes to. Marmot's own format routes by table, so that each table has one total order; the
  * original's by the hash of the row's key.
  */
-import type { ArmedTable } from "../db/armed_tables.ts";
-import { columnAt } from "../db/row_access.ts";
+import type { ArmedTable } from "../db/rows/armed_tables.ts";
+import { columnAt } from "../db/rows/row_access.ts";
 import { shardOfHash, shardOfTable } from "../wire/routing.ts";
 import { rowHash } from "../wire/row_hash.ts";
 import type { Value } from "../wire/value.ts";

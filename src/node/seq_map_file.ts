@@ -2,7 +2,7 @@
  * The copy of the cursors that -seq-map-path names, as the original kept it: {stream name: sequence}. Written for
  * people and for the original; this program believes its database alone.
  */
-import type { StreamPositions } from "../db/stream_positions.ts";
+import type { StreamPositions } from "../db/state/stream_positions.ts";
 import { errorText } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
 import { replaceFile } from "../runtime/atomic_file.ts";

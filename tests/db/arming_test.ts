@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
-import type { ArmingReport } from "../../src/db/arming.ts";
-import { entryKinds } from "../../src/db/state_tables.ts";
+import type { ArmingReport } from "../../src/db/capture/arming.ts";
+import { entryKinds } from "../../src/db/state/state_tables.ts";
 import { deletion, TestReplica, upsert } from "./test_replica.ts";
 
 const SCHEMA = "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT); INSERT INTO t VALUES (1, 'a'), (2, 'b');";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { TriggerPolicy } from "../../src/db/authorizer.ts";
+import { TriggerPolicy } from "../../src/db/capture/authorizer.ts";
 import { Connection, SqliteError } from "../../src/db/connection.ts";
 import { deletion, TestReplica, upsert } from "./test_replica.ts";
 

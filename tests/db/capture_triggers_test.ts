@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { tableIdOfTrigger } from "../../src/db/capture_triggers.ts";
-import { entryKinds } from "../../src/db/state_tables.ts";
+import { tableIdOfTrigger } from "../../src/db/capture/capture_triggers.ts";
+import { entryKinds } from "../../src/db/state/state_tables.ts";
 import { TestReplica } from "./test_replica.ts";
 
 const CHANGE = BigInt(entryKinds.change);

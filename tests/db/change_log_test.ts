@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { ChangeLog } from "../../src/db/change_log.ts";
+import { ChangeLog } from "../../src/db/capture/change_log.ts";
 import { Connection } from "../../src/db/connection.ts";
-import { createStateTables, entryKinds, keyWidth, widenChangeLog } from "../../src/db/state_tables.ts";
+import { createStateTables, entryKinds, keyWidth, widenChangeLog } from "../../src/db/state/state_tables.ts";
 import { RawText } from "../../src/wire/value.ts";
 
 function makeLog(entries: number): { connection: Connection; log: ChangeLog } & Disposable {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { bodyOfRowEvent, mapColumns } from "../../src/db/column_mapping.ts";
+import { bodyOfRowEvent, mapColumns } from "../../src/db/rows/column_mapping.ts";
 import { MalformedMessageError, SchemaMismatchError } from "../../src/errors.ts";
 import type { BatchBody } from "../../src/wire/batch_codec.ts";
 import type { Value } from "../../src/wire/value.ts";

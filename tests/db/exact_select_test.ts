@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Connection } from "../../src/db/connection.ts";
-import { ExactSelect } from "../../src/db/exact_select.ts";
+import { ExactSelect } from "../../src/db/rows/exact_select.ts";
 import { RawText, type Value } from "../../src/wire/value.ts";
 
 const bytes = (...values: number[]) => new Uint8Array(values);

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { parseIndexDefinition, wordsOf } from "../../src/db/index_definition.ts";
+import { parseIndexDefinition, wordsOf } from "../../src/db/schema/index_definition.ts";
 
 const DEFINITIONS: readonly (readonly [sql: string, terms: readonly string[], where: string | null])[] = [
   ["CREATE UNIQUE INDEX i ON t (a)", ["a"], null],

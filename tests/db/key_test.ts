@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Connection } from "../../src/db/connection.ts";
-import { hasNull, keyIdentity } from "../../src/db/key.ts";
-import { decodeText } from "../../src/db/exact_select.ts";
+import { hasNull, keyIdentity } from "../../src/db/schema/key.ts";
+import { decodeText } from "../../src/db/rows/exact_select.ts";
 import { RawText, type Value } from "../../src/wire/value.ts";
 
 const raw = (hex: string) =>

@@ -1,5 +1,10 @@
 import assert from "node:assert/strict";
-import { findKnownTable, type KnownTable, noteColumns, type TableMemory } from "../../src/db/known_tables.ts";
+import {
+  findKnownTable,
+  type KnownTable,
+  noteColumns,
+  type TableMemory,
+} from "../../src/db/schema/known_tables.ts";
 
 function memory(...columns: string[]): TableMemory {
   return {

@@ -1,7 +1,7 @@
 /** A database as the original v0.6 leaves it; names from tests/golden/names_v06.json, "database". */
 import assert from "node:assert/strict";
 import { dumpSchema } from "../../scripts/table_dump.ts";
-import { removeMarmot } from "../../src/db/remove_marmot.ts";
+import { removeMarmot } from "../../src/db/state/remove_marmot.ts";
 import { openDatabase } from "../../src/db/replica.ts";
 import { readVectors } from "../golden/vectors.ts";
 import { TestReplica } from "./test_replica.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { dumpSchema } from "../../scripts/table_dump.ts";
-import { removeMarmot } from "../../src/db/remove_marmot.ts";
+import { removeMarmot } from "../../src/db/state/remove_marmot.ts";
 import { openDatabase } from "../../src/db/replica.ts";
 import { TestReplica, upsert } from "./test_replica.ts";
 

@@ -1,6 +1,6 @@
 /** What is done with a message whose application failed: a row of the table per kind of error, SQLite's own included. */
 import assert from "node:assert/strict";
-import { type ApplyDecision, decideOnApplyError } from "../../src/db/apply_policy.ts";
+import { type ApplyDecision, decideOnApplyError } from "../../src/db/apply/apply_policy.ts";
 import { Connection, SqliteError } from "../../src/db/connection.ts";
 import {
   DatabaseBusyError,

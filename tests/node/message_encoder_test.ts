@@ -1,10 +1,10 @@
 /** Changes as messages: bounded, in order, and nothing lost on the way to a reader. */
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { ArmedTable } from "../../src/db/armed_tables.ts";
-import type { ChangeSet } from "../../src/db/change_scan.ts";
+import { ArmedTable } from "../../src/db/rows/armed_tables.ts";
+import type { ChangeSet } from "../../src/db/capture/change_scan.ts";
 import { Connection } from "../../src/db/connection.ts";
-import { readSchema } from "../../src/db/schema.ts";
+import { readSchema } from "../../src/db/schema/schema.ts";
 import { type EncoderOptions, MessageEncoder, type OutgoingMessage } from "../../src/node/message_encoder.ts";
 import type { ChangeEvent, RowEventV06 } from "../../src/wire/batch.ts";
 import { decodeBody } from "../../src/wire/batch_codec.ts";
@@ -20,7 +20,12 @@ function changes(schema: string, events: ChangeEvent[]): ChangeSet {
   const table = readSchema(connection).tables[0]!;
   const columns = table.columns.map((column) => column.name);
   const memory = { columns, types: [], captureSignature: "", uniqueSignature: "" };
-  const identity = { id: 1, memory: { ...memory, renamedColumns: {}, droppedColumns: [], formerNames: [] } };
+  const identity = {
+    id: 1,
+    name: table.name,
+    isDropped: false,
+    memory: { ...memory, renamedColumns: {}, droppedColumns: [], formerNames: [] },
+  };
   connection.close();
   return { shard: 1, table: new ArmedTable(connection, table, identity), events };
 }

@@ -2,12 +2,12 @@
  * Reads what there is to publish: entries of the change log and, in the same snapshot, the images of their rows.
  * Several changes of one row become one event, and whether it is an upsert or a deletion is seen only here.
  */
-import type { ChangeEvent } from "../wire/batch.ts";
-import { RawText, type Value } from "../wire/value.ts";
-import type { ArmedTable, ArmedTables } from "./armed_tables.ts";
+import type { ChangeEvent } from "../../wire/batch.ts";
+import { RawText, type Value } from "../../wire/value.ts";
+import type { ArmedTable, ArmedTables } from "../rows/armed_tables.ts";
 import type { ChangeLog } from "./change_log.ts";
-import { hasNull, type KeyIdentity } from "./key.ts";
-import { entryKinds } from "./state_tables.ts";
+import { hasNull, type KeyIdentity } from "../schema/key.ts";
+import { entryKinds } from "../state/state_tables.ts";
 
 export interface ScanRequest {
   /** The shards that take part, each with the log id up to which its changes were taken before. */

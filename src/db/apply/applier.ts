@@ -3,25 +3,25 @@
  * transaction that moves its stream's cursor past it: rows, settled entries, origin marks, parked and quarantined messages, the
  * journal. A message is decoded once; what to do with one that fails is decided by apply_policy.ts.
  */
-import { errorText, MarmotError } from "../errors.ts";
-import type { Log } from "../observability/log.ts";
-import type { Envelope } from "../wire/batch_codec.ts";
-import { decodeBody } from "../wire/batch_codec.ts";
-import { decodeMessage } from "../wire/message.ts";
+import { errorText, MarmotError } from "../../errors.ts";
+import type { Log } from "../../observability/log.ts";
+import type { Envelope } from "../../wire/batch_codec.ts";
+import { decodeBody } from "../../wire/batch_codec.ts";
+import { decodeMessage } from "../../wire/message.ts";
 import { decideOnApplyError } from "./apply_policy.ts";
-import type { ArmedTable, ArmedTables, SuspendedTrigger } from "./armed_tables.ts";
+import type { ArmedTable, ArmedTables, SuspendedTrigger } from "../rows/armed_tables.ts";
 import { type Applicant, type AppliedEvents, BatchApplier } from "./batch_applier.ts";
-import { bodyOfRowEvent } from "./column_mapping.ts";
-import type { Connection } from "./connection.ts";
+import { bodyOfRowEvent } from "../rows/column_mapping.ts";
+import type { Connection } from "../connection.ts";
 import type { HiddenRows } from "./hidden_rows.ts";
-import { quoteIdentifier } from "./identifiers.ts";
-import { findKnownTable, readKnownTables } from "./known_tables.ts";
+import { quoteIdentifier } from "../schema/identifiers.ts";
+import { findKnownTable, readKnownTables } from "../schema/known_tables.ts";
 import { takePart } from "./message_parts.ts";
 import type { ParkedMessage, ParkedMessages, SoundMessage } from "./parked_messages.ts";
-import type { PendingChanges } from "./pending_changes.ts";
+import type { PendingChanges } from "../capture/pending_changes.ts";
 import { quarantine, type QuarantinedMessage } from "./quarantine.ts";
-import { noteHighestRowid } from "./rowid_keys.ts";
-import type { StreamPositions } from "./stream_positions.ts";
+import { noteHighestRowid } from "../capture/rowid_keys.ts";
+import type { StreamPositions } from "../state/stream_positions.ts";
 
 /** A message as it stands in a stream. */
 export interface IncomingMessage {

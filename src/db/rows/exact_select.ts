@@ -3,8 +3,8 @@
  * is run in plain form with a suspicion flag, and once more with TEXT as bytes where a value is suspicious. Wide rows
  * are read in slices (SQLITE_MAX_COLUMN is 2,000). Run it inside a transaction: both runs must see one snapshot.
  */
-import { RawText, type Value } from "../wire/value.ts";
-import type { Connection } from "./connection.ts";
+import { RawText, type Value } from "../../wire/value.ts";
+import type { Connection } from "../connection.ts";
 
 const COLUMNS_PER_SLICE = 400;
 const REPLACEMENT_CHARACTER = "\uFFFD";

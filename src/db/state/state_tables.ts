@@ -3,7 +3,7 @@
  * that follows from a message is written in the transaction that moves the cursor past it, so these
  * tables and the application's rows always tell the same story.
  */
-import type { Connection } from "./connection.ts";
+import type { Connection } from "../connection.ts";
 
 export const CHANGE_LOG = "__marmot__change_log";
 

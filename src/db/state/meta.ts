@@ -1,7 +1,7 @@
 /** Facts about this database, by name. */
-import type { NodeId } from "../wire/batch.ts";
-import type { Value } from "../wire/value.ts";
-import type { Connection } from "./connection.ts";
+import type { NodeId } from "../../wire/batch.ts";
+import type { Value } from "../../wire/value.ts";
+import type { Connection } from "../connection.ts";
 
 /** Names of the facts; compatibility constants. */
 export type MetaName = "node_id" | "parents" | "state_version" | "last_run" | "is_armed";

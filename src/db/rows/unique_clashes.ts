@@ -3,13 +3,13 @@
  * on generated columns or on part of the rows are evaluated by SQLite itself, on a candidate: a temporary
  * table of the same declaration that holds just the new row.
  */
-import type { Value } from "../wire/value.ts";
-import type { Connection } from "./connection.ts";
+import type { Value } from "../../wire/value.ts";
+import type { Connection } from "../connection.ts";
 import { ExactSelect } from "./exact_select.ts";
-import { MARMOT_PREFIX, quoteIdentifier } from "./identifiers.ts";
-import { type KeyIdentity, keyIdentity } from "./key.ts";
+import { MARMOT_PREFIX, quoteIdentifier } from "../schema/identifiers.ts";
+import { type KeyIdentity, keyIdentity } from "../schema/key.ts";
 import { columnAt, type ColumnMapping, placeholder } from "./row_access.ts";
-import type { TableSchema, UniqueIndex } from "./schema.ts";
+import type { TableSchema, UniqueIndex } from "../schema/schema.ts";
 
 export class UniqueClashes {
   readonly #candidate: string;

@@ -4,10 +4,10 @@
  * other rows than the one with the new key (by UNIQUE indexes, by a rowid that is not the key) also has BEFORE
  * triggers, which log those rows as victims.
  */
-import { foldName, MARMOT_PREFIX, quoteIdentifier } from "./identifiers.ts";
-import { wordsOf } from "./index_definition.ts";
-import { type Column, keyTermSql, type TableSchema, type UniqueIndex } from "./schema.ts";
-import { CHANGE_LOG, entryKinds } from "./state_tables.ts";
+import { foldName, MARMOT_PREFIX, quoteIdentifier } from "../schema/identifiers.ts";
+import { wordsOf } from "../schema/index_definition.ts";
+import { type Column, keyTermSql, type TableSchema, type UniqueIndex } from "../schema/schema.ts";
+import { CHANGE_LOG, entryKinds } from "../state/state_tables.ts";
 
 /** What a table is called where it is searched: it may itself be called "new". */
 const ROW = "__marmot__row";

@@ -2,13 +2,13 @@
  * The change log: one narrow entry per touched row, written by the capture triggers in the application's own
  * transactions. Ids ascend and are never used again.
  */
-import type { Value } from "../wire/value.ts";
-import type { Connection } from "./connection.ts";
-import { ExactSelect } from "./exact_select.ts";
-import { quoteIdentifier } from "./identifiers.ts";
-import { columnAt } from "./row_access.ts";
-import type { TableSchema } from "./schema.ts";
-import { CHANGE_LOG, entryKinds, keyWidth } from "./state_tables.ts";
+import type { Value } from "../../wire/value.ts";
+import type { Connection } from "../connection.ts";
+import { ExactSelect } from "../rows/exact_select.ts";
+import { quoteIdentifier } from "../schema/identifiers.ts";
+import { columnAt } from "../rows/row_access.ts";
+import type { TableSchema } from "../schema/schema.ts";
+import { CHANGE_LOG, entryKinds, keyWidth } from "../state/state_tables.ts";
 
 export interface LogEntry {
   readonly id: number;

@@ -3,17 +3,18 @@
  * change shields. Within a table the stream order decides; a later event displaces the rows that hold its UNIQUE
  * values. The rules are those of DESIGN sections 5 to 7 (a model of them: docs/design.md, "The model").
  */
-import type { ChangeEvent, NodeId, Upsert } from "../wire/batch.ts";
-import type { BatchBody } from "../wire/batch_codec.ts";
-import { isSameValue, type Value } from "../wire/value.ts";
-import type { ArmedTable } from "./armed_tables.ts";
-import { type BatchMapping, mapColumns } from "./column_mapping.ts";
+import type { ChangeEvent, NodeId, Upsert } from "../../wire/batch.ts";
+import type { BatchBody } from "../../wire/batch_codec.ts";
+import { isSameValue, type Value } from "../../wire/value.ts";
+import type { ArmedTable } from "../rows/armed_tables.ts";
+import { mapColumns } from "../rows/column_mapping.ts";
+import type { BatchMapping } from "../rows/row_access.ts";
 import { type ConflictKind, recordConflict } from "./conflict_journal.ts";
-import type { Connection } from "./connection.ts";
+import type { Connection } from "../connection.ts";
 import type { HiddenRows } from "./hidden_rows.ts";
-import { hasNull, type KeyIdentity } from "./key.ts";
+import { hasNull, type KeyIdentity } from "../schema/key.ts";
 import type { SoundMessage } from "./parked_messages.ts";
-import type { PendingChanges } from "./pending_changes.ts";
+import type { PendingChanges } from "../capture/pending_changes.ts";
 
 /** Who is applying. */
 export interface Applicant {

@@ -1,6 +1,6 @@
 /** Leaves the database as it was before Marmot came: no trigger, no table, no row of Marmot's. */
-import type { Connection } from "./connection.ts";
-import { isReservedName, MARMOT_PREFIX, quoteIdentifier } from "./identifiers.ts";
+import type { Connection } from "../connection.ts";
+import { isReservedName, MARMOT_PREFIX, quoteIdentifier } from "../schema/identifiers.ts";
 
 /** What was removed. Changes that were not published are lost with the change log. */
 export interface Removed {

@@ -3,10 +3,10 @@
  * that takes the row's key or value, or a local write to its key, drops it; it comes out when no row clashes with
  * it any more. DESIGN section 7.
  */
-import { type BatchBody, decodeBody, encodeBody } from "../wire/batch_codec.ts";
-import type { Value } from "../wire/value.ts";
-import type { Connection } from "./connection.ts";
-import type { KeyIdentity } from "./key.ts";
+import { type BatchBody, decodeBody, encodeBody } from "../../wire/batch_codec.ts";
+import type { Value } from "../../wire/value.ts";
+import type { Connection } from "../connection.ts";
+import type { KeyIdentity } from "../schema/key.ts";
 
 export interface HiddenRow {
   readonly identity: KeyIdentity;

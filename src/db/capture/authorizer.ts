@@ -8,9 +8,9 @@
  *   rule makes a mistake fail while compiling, before harm.
  * - SELECT and READ are never touched: IGNORE on a SELECT makes SQLite crash on `x IN (SELECT ...)`.
  */
-import { type Authorizer, authorizerCodes } from "./connection.ts";
-import { foldName } from "./identifiers.ts";
-import { CHANGE_LOG } from "./state_tables.ts";
+import { type Authorizer, authorizerCodes } from "../connection.ts";
+import { foldName } from "../schema/identifiers.ts";
+import { CHANGE_LOG } from "../state/state_tables.ts";
 
 /** What was seen while statements compiled. */
 export interface TriggerRecording {

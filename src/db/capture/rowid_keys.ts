@@ -4,11 +4,11 @@
  * numbers, and the numbers that are gone as deletions, both as backfill: nothing that this node has not read is overwritten.
  */
 import type { ChangeLog } from "./change_log.ts";
-import type { Connection } from "./connection.ts";
-import { quoteIdentifier } from "./identifiers.ts";
-import { type KnownTable, writeKnownTable } from "./known_tables.ts";
-import type { TableSchema } from "./schema.ts";
-import { CHANGE_LOG, entryKinds } from "./state_tables.ts";
+import type { Connection } from "../connection.ts";
+import { quoteIdentifier } from "../schema/identifiers.ts";
+import { type KnownTable, writeKnownTable } from "../schema/known_tables.ts";
+import type { TableSchema } from "../schema/schema.ts";
+import { CHANGE_LOG, entryKinds } from "../state/state_tables.ts";
 
 /** Numbers that are published as gone, at most. */
 const MAX_GONE = 1_000_000;

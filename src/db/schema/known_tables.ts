@@ -2,7 +2,7 @@
  * What is remembered of every table that was ever armed, so that an older event that names a dropped or renamed
  * table or column can still be applied: without it, or under the new name.
  */
-import type { Connection } from "./connection.ts";
+import type { Connection } from "../connection.ts";
 import { foldName } from "./identifiers.ts";
 
 /** Kept as JSON in __marmot__table.memory; its shape is a compatibility constant. */

@@ -2,21 +2,13 @@
  * Laying a message's columns on the local table. A column that the table had once is left out, or goes under its new name;
  * one that the table never had does not fit: its table is parked until it has it.
  */
-import { MalformedMessageError, SchemaMismatchError } from "../errors.ts";
-import type { RowEventV06 } from "../wire/batch.ts";
-import type { BatchBody } from "../wire/batch_codec.ts";
-import type { Value } from "../wire/value.ts";
+import { MalformedMessageError, SchemaMismatchError } from "../../errors.ts";
+import type { RowEventV06 } from "../../wire/batch.ts";
+import type { BatchBody } from "../../wire/batch_codec.ts";
+import type { Value } from "../../wire/value.ts";
 import type { ArmedTable } from "./armed_tables.ts";
-import { foldName } from "./identifiers.ts";
-import type { ColumnMapping } from "./row_access.ts";
-
-export interface BatchMapping {
-  readonly columns: ColumnMapping;
-  /** For each local key column its index in the message's rows. */
-  readonly keyInRow: readonly number[];
-  /** For each local key column its index in the message's keys. */
-  readonly keyInKey: readonly number[];
-}
+import { foldName } from "../schema/identifiers.ts";
+import type { BatchMapping } from "./row_access.ts";
 
 /** Shapes of messages that are remembered per table; the original's rows can come in any order of columns. */
 const MAX_SHAPES = 100;

@@ -2,9 +2,9 @@
  * Parts of a row that is larger than a message. A set is whole when its parts came one right after the other in the
  * origin's own counting; a newer set of the same origin makes an unfinished one void.
  */
-import type { Envelope } from "../wire/batch_codec.ts";
-import type { Value } from "../wire/value.ts";
-import type { Connection } from "./connection.ts";
+import type { Envelope } from "../../wire/batch_codec.ts";
+import type { Value } from "../../wire/value.ts";
+import type { Connection } from "../connection.ts";
 
 /**
  * Takes one part. Returns the whole body when this was the last part of a whole set, else undefined. A part whose

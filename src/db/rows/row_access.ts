@@ -2,13 +2,13 @@
  * Reading and writing rows of one table by their exact values. Names come from the local schema; the columns of a
  * message reach this file as positions only.
  */
-import { SchemaMismatchError } from "../errors.ts";
-import { RawText, type Value } from "../wire/value.ts";
-import type { Connection } from "./connection.ts";
+import { SchemaMismatchError } from "../../errors.ts";
+import { RawText, type Value } from "../../wire/value.ts";
+import type { Connection } from "../connection.ts";
 import { ExactSelect } from "./exact_select.ts";
-import { quoteIdentifier } from "./identifiers.ts";
-import { type KeyIdentity, keyIdentity } from "./key.ts";
-import { type Column, keyTermSql, type TableSchema } from "./schema.ts";
+import { quoteIdentifier } from "../schema/identifiers.ts";
+import { type KeyIdentity, keyIdentity } from "../schema/key.ts";
+import { type Column, keyTermSql, type TableSchema } from "../schema/schema.ts";
 
 /** How the columns of a message lie on the columns of the local table. */
 export interface ColumnMapping {
@@ -16,6 +16,15 @@ export interface ColumnMapping {
   readonly targets: readonly number[];
   /** Index in the message's rows for each of these. */
   readonly sources: readonly number[];
+}
+
+/** How a whole message lies on the local table. */
+export interface BatchMapping {
+  readonly columns: ColumnMapping;
+  /** For each local key column its index in the message's rows. */
+  readonly keyInRow: readonly number[];
+  /** For each local key column its index in the message's keys. */
+  readonly keyInKey: readonly number[];
 }
 
 /** The table's name in its own upsert: a table may be called "excluded". */

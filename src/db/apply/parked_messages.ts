@@ -2,11 +2,11 @@
  * Events whose table does not fit the local schema, raw and in order. While a table is parked its later events
  * queue behind; its own publishing goes on. A table past MAX_MESSAGES needs a resync: no more is kept of it.
  */
-import type { NodeId, RowEventV06 } from "../wire/batch.ts";
-import { type BatchBody, decodeBody, encodeBody } from "../wire/batch_codec.ts";
-import { decodeRowEvent, encodeRowEvent } from "../wire/row_event_codec.ts";
-import type { Connection } from "./connection.ts";
-import { foldName } from "./identifiers.ts";
+import type { NodeId, RowEventV06 } from "../../wire/batch.ts";
+import { type BatchBody, decodeBody, encodeBody } from "../../wire/batch_codec.ts";
+import { decodeRowEvent, encodeRowEvent } from "../../wire/row_event_codec.ts";
+import type { Connection } from "../connection.ts";
+import { foldName } from "../schema/identifiers.ts";
 
 /** Parked messages per table, and of all tables together: anyone may publish under any name. */
 const MAX_MESSAGES = 10_000;

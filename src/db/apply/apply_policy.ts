@@ -1,6 +1,6 @@
 /** What to do with a message whose application failed: the one place that decides it. */
-import { DatabaseBusyError, MalformedMessageError, SchemaMismatchError } from "../errors.ts";
-import { SqliteError } from "./connection.ts";
+import { DatabaseBusyError, MalformedMessageError, SchemaMismatchError } from "../../errors.ts";
+import { SqliteError } from "../connection.ts";
 
 /**
  * "retry": nothing is wrong with the message, take it again later. "park": its table waits for its schema.

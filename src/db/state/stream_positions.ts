@@ -2,8 +2,8 @@
  * Per stream: the cursor with the identity of the message at it, and the highest (run, number) read of each origin.
  * Kept in memory, written in the transaction that moved them.
  */
-import type { NodeId } from "../wire/batch.ts";
-import type { Connection } from "./connection.ts";
+import type { NodeId } from "../../wire/batch.ts";
+import type { Connection } from "../connection.ts";
 
 export interface StreamPosition {
   readonly name: string;

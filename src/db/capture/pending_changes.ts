@@ -3,11 +3,11 @@
  * The map in memory mirrors the log; whoever decides by it calls `load` first, in the same transaction, so that no
  * application write slips between. A victim entry counts only while its row is absent.
  */
-import type { Value } from "../wire/value.ts";
-import type { ArmedTables } from "./armed_tables.ts";
+import type { Value } from "../../wire/value.ts";
+import type { ArmedTables } from "../rows/armed_tables.ts";
 import type { ChangeLog } from "./change_log.ts";
-import type { KeyIdentity } from "./key.ts";
-import { entryKinds } from "./state_tables.ts";
+import type { KeyIdentity } from "../schema/key.ts";
+import { entryKinds } from "../state/state_tables.ts";
 
 interface Entry {
   readonly id: number;

@@ -4,12 +4,12 @@
  * application fail, because they call a function that only the original has.
  * Names: tests/golden/names_v06.json, "database".
  */
-import type { ArmedTable } from "./armed_tables.ts";
-import type { Connection } from "./connection.ts";
-import { quoteIdentifier } from "./identifiers.ts";
-import { columnAt } from "./row_access.ts";
-import { CHANGE_LOG } from "./state_tables.ts";
-import type { StreamPositions } from "./stream_positions.ts";
+import type { ArmedTable } from "../rows/armed_tables.ts";
+import type { Connection } from "../connection.ts";
+import { quoteIdentifier } from "../schema/identifiers.ts";
+import { columnAt } from "../rows/row_access.ts";
+import { CHANGE_LOG } from "../state/state_tables.ts";
+import type { StreamPositions } from "../state/stream_positions.ts";
 
 const GLOBAL_LOG = "__marmot___change_log_global";
 const PENDING_STATE = 0;

@@ -1,9 +1,9 @@
 /**
  * What lost, and to what: the record that promise P2 speaks of. The newest MAX_CONFLICTS are kept.
  */
-import type { NodeId } from "../wire/batch.ts";
-import { type BatchBody, encodeBody } from "../wire/batch_codec.ts";
-import type { Connection } from "./connection.ts";
+import type { NodeId } from "../../wire/batch.ts";
+import { type BatchBody, encodeBody } from "../../wire/batch_codec.ts";
+import type { Connection } from "../connection.ts";
 
 const MAX_CONFLICTS = 10_000;
 

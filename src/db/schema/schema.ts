@@ -2,9 +2,9 @@
  * The local schema as replication sees it: which tables there are, their columns, their key, and what is UNIQUE
  * besides the key. Read from SQLite's own pragmas, never guessed from SQL text (but for expressions of indexes).
  */
-import { fnv1 } from "../wire/fnv.ts";
-import type { Value } from "../wire/value.ts";
-import type { Connection } from "./connection.ts";
+import { fnv1 } from "../../wire/fnv.ts";
+import type { Value } from "../../wire/value.ts";
+import type { Connection } from "../connection.ts";
 import { foldName, isQuotedName, isReservedName, quoteIdentifier, unquoteName } from "./identifiers.ts";
 import { parseIndexDefinition } from "./index_definition.ts";
 

@@ -1,5 +1,5 @@
 /** Messages that can never be applied, kept raw with the reason. The newest MAX_MESSAGES are kept. */
-import type { Connection } from "./connection.ts";
+import type { Connection } from "../connection.ts";
 
 const MAX_MESSAGES = 10_000;
 

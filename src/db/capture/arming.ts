@@ -3,18 +3,18 @@
  * application did to its schema is read off the triggers, which SQLite keeps with their table through RENAME and drops
  * with it: a known table without them had an uncaptured window.
  */
-import { errorText } from "../errors.ts";
-import { ArmedTable, type SuspendedTrigger } from "./armed_tables.ts";
+import { errorText } from "../../errors.ts";
+import { ArmedTable, type SuspendedTrigger } from "../rows/armed_tables.ts";
 import type { TriggerPolicy } from "./authorizer.ts";
 import { captureSignature, captureTriggers, tableIdOfTrigger } from "./capture_triggers.ts";
 import type { ChangeLog } from "./change_log.ts";
-import type { Connection } from "./connection.ts";
-import { foldName, quoteIdentifier } from "./identifiers.ts";
-import { type KnownTable, noteColumns, readKnownTables, writeKnownTable } from "./known_tables.ts";
-import { readMeta, writeMeta } from "./meta.ts";
+import type { Connection } from "../connection.ts";
+import { foldName, quoteIdentifier } from "../schema/identifiers.ts";
+import { type KnownTable, noteColumns, readKnownTables, writeKnownTable } from "../schema/known_tables.ts";
+import { readMeta, writeMeta } from "../state/meta.ts";
 import { backfillRenumbered, noteHighestRowid } from "./rowid_keys.ts";
-import { type ExcludedTable, readSchema, type TableSchema } from "./schema.ts";
-import { widenChangeLog } from "./state_tables.ts";
+import { type ExcludedTable, readSchema, type TableSchema } from "../schema/schema.ts";
+import { widenChangeLog } from "../state/state_tables.ts";
 
 export interface ArmingReport {
   readonly tables: ArmedTable[];

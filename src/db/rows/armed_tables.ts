@@ -1,10 +1,9 @@
 /** The tables that are replicated now: armed with capture triggers, and ready to be read and written. */
-import type { BatchMapping } from "./column_mapping.ts";
-import type { Connection } from "./connection.ts";
-import { foldName } from "./identifiers.ts";
-import type { KnownTable, TableMemory } from "./known_tables.ts";
-import { RowAccess } from "./row_access.ts";
-import type { TableSchema } from "./schema.ts";
+import type { Connection } from "../connection.ts";
+import { foldName } from "../schema/identifiers.ts";
+import type { KnownTable, TableMemory } from "../schema/known_tables.ts";
+import { type BatchMapping, RowAccess } from "./row_access.ts";
+import type { TableSchema } from "../schema/schema.ts";
 import { UniqueClashes } from "./unique_clashes.ts";
 
 /** A trigger of the application that is taken away while Marmot writes to its table. */

@@ -2,7 +2,7 @@
  * When two keys name the same row: the equality of SQLite's index on the key, as a value that a Map can hold.
  * 1 and 1.0 are the same key in an untyped column, 'a' and 'A' are under NOCASE.
  */
-import { RawText, type Value } from "../wire/value.ts";
+import { RawText, type Value } from "../../wire/value.ts";
 
 /** Equal identities, in one table, name the same row. */
 export type KeyIdentity = string | number;
