@@ -16,6 +16,15 @@ import type { Value } from "../../src/wire/value.ts";
 export const OWN_ID: NodeId = 1n;
 export const OTHER_ID: NodeId = 2n;
 
+/** What a message says of itself; by default it is of another node and laid out as the local table is. */
+export interface MessageLayout {
+  readonly columns?: string[];
+  readonly key?: number[];
+  readonly origin?: NodeId;
+  readonly run?: number;
+  readonly top?: number;
+}
+
 export class TestReplica implements Disposable {
   readonly path: string;
   readonly application: DatabaseSync;
@@ -69,7 +78,7 @@ export class TestReplica implements Disposable {
   apply(
     name: string,
     events: readonly ChangeEvent[],
-    layout: { columns?: string[]; key?: number[] } = {},
+    layout: MessageLayout = {},
   ): ApplyOutcome {
     const outcome = this.replica.apply([this.message(name, events, layout)], {
       rows: 1000,
@@ -82,7 +91,7 @@ export class TestReplica implements Disposable {
   message(
     name: string,
     events: readonly ChangeEvent[],
-    { columns, key }: { columns?: string[]; key?: number[] } = {},
+    { columns, key, origin = OTHER_ID, run = 1, top = 1000 }: MessageLayout = {},
   ): IncomingMessage {
     const schema = this.replica.tables.byName(name)?.schema;
     const sequence = ++this.#sequence;
@@ -93,7 +102,7 @@ export class TestReplica implements Disposable {
       uniqueSignature: schema?.uniqueSignature ?? "",
       events,
     });
-    const head = { origin: OTHER_ID, run: 1, number: sequence, top: 1000, part: 0, parts: 1 };
+    const head = { origin, run, number: sequence, top, part: 0, parts: 1 };
     return {
       stream: "s",
       createdAt: "then",
