@@ -19,6 +19,8 @@ import { newStatistics, type Statistics } from "./statistics.ts";
 const LOOK_INTERVAL_MS = 100;
 /** Pauses between the looks that follow a file event. */
 const LOOK_AGAIN_MS = [1, 2, 5];
+/** Below every sequence. */
+const NOTHING_READ = -1;
 /** How long a stopping node waits for what is in flight. */
 const FLUSH_MS = 5000;
 
@@ -62,7 +64,7 @@ export class Node {
       ...shared,
       encoder,
       onFalseVictims: () => this.#applyLoop.tidy(),
-      cursorOf: (shard) => this.#readers[shard - 1]?.cursor ?? 0,
+      cursorOf: (shard) => this.#readers[shard - 1]?.cursor ?? NOTHING_READ,
     });
     this.#applyLoop = new ApplyLoop({ ...shared, publisher: this.#publisher });
     this.#readers = Array.from(

@@ -26,6 +26,16 @@ const MAX_IN_FLIGHT = { "batch": 16, "v0.6": 1 };
 const ROOM_SLEEP_MS = 5;
 const BACKOFF = { firstMs: 20, maxMs: 5000 };
 
+interface ScanBounds {
+  readonly upTo: number;
+  readonly maxBytes: number;
+}
+
+const DEFAULT_BOUNDS: ScanBounds = { upTo: Infinity, maxBytes: SCAN_BYTES };
+
+/** Why a scan cannot be made now. */
+type ScanObstacle = "new schema" | "locked";
+
 export interface PublisherParts {
   readonly replica: Replica;
   readonly streams: ChangeStreams;
@@ -137,8 +147,11 @@ export class Publisher {
 
   /** Publishes what the ready shards have behind their positions. False if there may be more that cannot go now. */
   async #publishOpen(ready: ShardPublishing[]): Promise<boolean> {
-    const result = await this.#scan(ready);
-    if (!result) return false;
+    const result = this.#scan(ready);
+    if (typeof result === "string") {
+      await this.#clear(result);
+      return false;
+    }
     this.#parts.statistics.captured += result.entries;
     for (const state of ready) {
       state.position = Math.max(state.position, result.to);
@@ -163,9 +176,14 @@ export class Publisher {
 
   async #sendInOrder(state: ShardPublishing, messages: readonly OutgoingMessage[]): Promise<void> {
     for (const [i, message] of messages.entries()) {
-      if (await this.#hasRoomFor(state, "open") && await this.#send(state, message) !== undefined) continue;
-      state.inFlight -= messages.length - i - 1;
-      return;
+      if (!await this.#hasRoomFor(state, "open")) {
+        state.inFlight -= messages.length - i;
+        return;
+      }
+      if (await this.#send(state, message) === undefined) {
+        state.inFlight -= messages.length - i - 1;
+        return;
+      }
     }
   }
 
@@ -180,8 +198,8 @@ export class Publisher {
   /** Sends what may have been sent before: one message at a time, only onto what this node has read. */
   async #publishChecked(state: ShardPublishing): Promise<void> {
     while (state.phase === "checked" && !this.#signal.aborted) {
-      const plan = await this.#scan([state]);
-      if (!plan) continue;
+      const plan = await this.#scanSoon(state);
+      if (!plan || state.phase !== "checked") return;
       for (const { table } of plan.sets) if (!await this.#publishTableChecked(state, table, plan.to)) return;
       state.position = plan.to;
       this.#parts.statistics.captured += plan.entries;
@@ -199,9 +217,10 @@ export class Publisher {
     const isOriginal = this.#parts.encoder.options.wireFormat === "v0.6";
     let expected = isOriginal ? undefined : await this.#lastReadSequence(state, table.schema.name);
     if (state.phase !== "checked" || this.#signal.aborted) return false;
-    const again = await this.#scan([state], { upTo, maxBytes: Infinity });
-    const set = again?.sets.find((candidate) => candidate.table.id === table.id);
-    if (!set || !again) return true;
+    const again = await this.#scanSoon(state, { upTo, maxBytes: Infinity });
+    if (!again || state.phase !== "checked") return false;
+    const set = again.sets.find((candidate) => candidate.table.id === table.id);
+    if (!set) return true;
     for (const message of this.#encode(state, set, again.to)) {
       if (!await this.#hasRoomFor(state, "checked")) return false;
       state.inFlight++;
@@ -289,7 +308,7 @@ export class Publisher {
     state.drain(highestId);
     if (state.isAwaitingDrain) return;
     state.isAwaitingDrain = true;
-    this.#start(() => this.#awaitDrained(state).finally(() => state.isAwaitingDrain = false));
+    this.#start(() => this.#awaitDrained(state));
   }
 
   /** Waits for what is in flight, then finds out how far the stream must be read. */
@@ -306,6 +325,8 @@ export class Publisher {
         await this.#pause(failures);
       }
     }
+    // In the same moment as the end of draining: who drains the shard from now on must start this anew.
+    state.isAwaitingDrain = false;
     this.#echoes.forget(state.shard);
     this.wake();
   }
@@ -315,10 +336,21 @@ export class Publisher {
     return clock.sleep(backoffDelayMs(failures, { ...BACKOFF, random }), this.#signal);
   }
 
-  async #scan(
+  /** Scans, waiting for what is in the way: another schema, a locked database. Undefined when the signal aborts. */
+  async #scanSoon(state: ShardPublishing, bounds?: ScanBounds): Promise<ScanResult | undefined> {
+    while (!this.#signal.aborted) {
+      const result = this.#scan([state], bounds);
+      if (typeof result !== "string") return result;
+      await this.#clear(result);
+    }
+    return undefined;
+  }
+
+  /** Scans at once: nothing may happen to a shard between a scan of it and the sending of what was found. */
+  #scan(
     ready: readonly ShardPublishing[],
-    { upTo, maxBytes } = { upTo: Infinity, maxBytes: SCAN_BYTES },
-  ): Promise<ScanResult | undefined> {
+    { upTo, maxBytes }: ScanBounds = DEFAULT_BOUNDS,
+  ): ScanResult | ScanObstacle {
     try {
       const result = this.#parts.replica.scan({
         after: new Map(ready.map((state) => [state.shard, state.position])),
@@ -327,15 +359,18 @@ export class Publisher {
         maxEntries: SCAN_ENTRIES,
         maxBytes,
       });
-      if (!result) await this.#parts.onSchemaChange();
       if (result?.hasFalseVictims) this.#parts.onFalseVictims();
-      return result;
+      return result ?? "new schema";
     } catch (error) {
-      if (!(error instanceof DatabaseBusyError)) throw error;
-      await this.#parts.clock.sleep(2 + 8 * this.#parts.random(), this.#signal);
-      this.wake();
-      return undefined;
+      if (error instanceof DatabaseBusyError) return "locked";
+      throw error;
     }
+  }
+
+  async #clear(obstacle: ScanObstacle): Promise<void> {
+    if (obstacle === "new schema") await this.#parts.onSchemaChange();
+    else await this.#parts.clock.sleep(2 + 8 * this.#parts.random(), this.#signal);
+    this.wake();
   }
 
   /** Runs work beside the loop; its failure ends the loop. */

@@ -43,14 +43,10 @@ export class ShardReader {
     this.#parts = parts;
   }
 
-  /** Last sequence that was applied; 0 as long as the stream is not known. */
-  get cursor(): number {
-    return this.#stream === undefined ? 0 : this.#parts.replica.positions.get(this.#stream).cursor;
-  }
-
-  /** Whether the stream cannot be read on without an operator. */
-  get isStopped(): boolean {
-    return this.#said !== "continues";
+  /** Last sequence that was applied; undefined as long as the stream is not known to go on where this node left it. */
+  get cursor(): number | undefined {
+    const isGoingOn = this.#stream !== undefined && this.#said === "continues";
+    return isGoingOn ? this.#parts.replica.positions.get(this.#stream ?? "").cursor : undefined;
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -71,7 +67,7 @@ export class ShardReader {
   /** Reads until the broker fails, which throws. False if the stream does not go on where this node left it. */
   async #readOn(signal: AbortSignal): Promise<boolean> {
     const { streams, applyLoop, replica, log } = this.#parts;
-    const positionOf = (state: StreamState) => replica.positions.get(state.name);
+    const positionOf = ({ name }: StreamState) => replica.positions.get(name);
     const { continuity, state } = await checkContinuity(streams, this.#shard, positionOf);
     if (this.#stream === undefined && this.#shard === 1) {
       log.info("a node that stays away for longer than the streams keep messages cannot catch up", {
@@ -82,7 +78,7 @@ export class ShardReader {
     this.#say(continuity, state);
     if (continuity !== "continues") return false;
     applyLoop.begin(this.#shard, { stream: state.name, createdAt: state.createdAt });
-    for await (const message of streams.read(this.#shard, this.cursor + 1, signal)) {
+    for await (const message of streams.read(this.#shard, positionOf(state).cursor + 1, signal)) {
       const room = applyLoop.enqueue(message);
       if (room) await room;
     }
@@ -94,7 +90,7 @@ export class ShardReader {
     this.#said = continuity;
     const fields = {
       stream: state.name,
-      cursor: this.cursor,
+      cursor: this.#parts.replica.positions.get(state.name).cursor,
       first: state.firstSequence,
       last: state.lastSequence,
     };

@@ -76,8 +76,10 @@ Deno.test("in a copied file the original's events settle what came with the copy
 Deno.test("a message that is not above the highest of its origin settles and writes nothing", () => {
   using world = armedWorld();
   const late = world.message("t", [upsert(1n, "late")]);
-  world.apply("t", [upsert(1n, "newer")]);
-  const outcome = world.replica.apply([{ ...late, sequence: 3 }], { rows: 10, milliseconds: 100 });
+  const newer = world.message("t", [upsert(1n, "newer")]);
+  const bounds = { rows: 10, milliseconds: 100 };
+  world.replica.apply([{ ...newer, sequence: 1 }], bounds);
+  const outcome = world.replica.apply([{ ...late, sequence: 2 }], bounds);
   assert.equal(outcome?.ignored, 1);
   assert.deepEqual(world.rows("SELECT v FROM t WHERE id = 1"), [["newer"]]);
 });
@@ -101,4 +103,14 @@ Deno.test("a backfill entry shields nothing, and ends when an event says what th
   assert.equal(world.apply("later", [upsert(1n, "there")], { origin: OTHER_ID }).written, 1);
   assert.deepEqual(pendingIds(world), [2]);
   assert.deepEqual(world.rows("SELECT v FROM later"), [["there"], ["here"]]);
+});
+
+Deno.test("a message that is not the next of its stream is refused, and nothing is written", () => {
+  using world = armedWorld();
+  const message = world.message("t", [upsert(1n, "skipped one")]);
+  assert.throws(
+    () => world.replica.apply([{ ...message, sequence: 2 }], { rows: 10, milliseconds: 100 }),
+    /1 is next/,
+  );
+  assert.deepEqual(world.rows("SELECT v FROM t WHERE id = 1"), [["old"]]);
 });

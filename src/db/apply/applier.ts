@@ -154,6 +154,13 @@ export class Applier {
   }
 
   #applyMessage(message: IncomingMessage, outcome: ApplyOutcome): void {
+    const expected = this.#parts.positions.get(message.stream).cursor + 1;
+    if (message.sequence !== expected) {
+      throw new MarmotError(
+        "internal",
+        `Cannot apply message ${message.sequence} of stream "${message.stream}": ${expected} is next`,
+      );
+    }
     try {
       const sound = this.#decode(message, outcome);
       if (sound) this.#applySound(sound, outcome);
