@@ -2,55 +2,28 @@
  * From the change log to the streams: scans what was captured and publishes it, in order within a shard. An
  * acknowledgement is not the end of a change, its echo is: entries are settled where messages are applied.
  */
-import type { ChangeSet, ScanResult } from "../db/capture/change_scan.ts";
-import type { ArmedTable } from "../db/rows/armed_tables.ts";
-import type { Replica } from "../db/replica.ts";
-import { DatabaseBusyError, errorText, type MarmotError } from "../errors.ts";
-import type { Log } from "../observability/log.ts";
+import type { ChangeSet } from "../db/capture/change_scan.ts";
+import { errorText } from "../errors.ts";
 import { backoffDelayMs } from "../runtime/backoff.ts";
-import type { Clock } from "../runtime/clock.ts";
 import { Wakeup } from "../runtime/wakeup.ts";
-import type { ChangeStreams } from "../stream/change_streams.ts";
+import { ChangeScanner, type ChangeScannerParts } from "./change_scanner.ts";
+import { CheckedPublisher, type CheckedPublisherParts } from "./checked_publisher.ts";
 import { EchoBook } from "./echo_book.ts";
-import type { MessageEncoder, OutgoingMessage } from "./message_encoder.ts";
+import { MessageSender, type MessageSenderParts } from "./message_sender.ts";
 import { Router } from "./router.ts";
-import { type PublishingPhase, ShardPublishing } from "./shard_publishing.ts";
-import type { Statistics } from "./statistics.ts";
+import { ShardPublishing } from "./shard_publishing.ts";
 
-/** Bounds of one scan. */
-const SCAN_ENTRIES = 1000;
-const SCAN_BYTES = 2 * 1024 * 1024;
 /** Messages of a shard whose acknowledgement is open; more only makes a failure more costly. The original has one. */
 const MAX_IN_FLIGHT = { "batch": 16, "v0.6": 1 };
-/** Between two looks whether own messages were read back. */
-const ROOM_SLEEP_MS = 5;
+/** Between two looks whether the outcome of all messages is known. */
+const DRAIN_SLEEP_MS = 5;
 const BACKOFF = { firstMs: 20, maxMs: 5000 };
 
-interface ScanBounds {
-  readonly upTo: number;
-  readonly maxBytes: number;
-}
-
-const DEFAULT_BOUNDS: ScanBounds = { upTo: Infinity, maxBytes: SCAN_BYTES };
-
-/** Why a scan cannot be made now. */
-type ScanObstacle = "new schema" | "locked";
-
-export interface PublisherParts {
-  readonly replica: Replica;
-  readonly streams: ChangeStreams;
-  readonly encoder: MessageEncoder;
-  readonly clock: Clock;
-  readonly random: () => number;
-  readonly log: Log;
-  readonly statistics: Statistics;
-  /** The cursor of a shard's stream. */
-  readonly cursorOf: (shard: number) => number;
-  /** Arms the tables again; called when a scan finds another schema. */
-  readonly onSchemaChange: () => Promise<void>;
-  /** Called when a scan found entries that a write transaction has to remove. */
-  readonly onFalseVictims: () => void;
-}
+/** What a publisher is made of; the parts that it makes itself are left out. */
+export type PublisherParts =
+  & Omit<ChangeScannerParts, "router">
+  & Omit<MessageSenderParts, "echoes" | "onFailure" | "onDone">
+  & Omit<CheckedPublisherParts, "scanner" | "sender">;
 
 export class Publisher {
   readonly #parts: PublisherParts;
@@ -58,20 +31,32 @@ export class Publisher {
   readonly #wakeup = new Wakeup();
   readonly #echoes = new EchoBook();
   readonly #router: Router;
+  readonly #scanner: ChangeScanner;
+  readonly #sender: MessageSender;
+  readonly #checked: CheckedPublisher;
+  readonly #tasks = new Set<Promise<void>>();
   /** Whether a scan may find more although nothing was committed since the last. */
   #isBehind = true;
-  #tasks = new Set<Promise<void>>();
   #signal: AbortSignal = new AbortController().signal;
   #failure: unknown;
   /** Before it runs there is nothing to recover: it begins with that. */
   #isRunning = false;
 
   constructor(parts: PublisherParts) {
+    const { wireFormat } = parts.encoder.options;
     this.#parts = parts;
-    this.#router = new Router(parts.encoder.options.wireFormat, parts.streams.shards);
+    this.#router = new Router(wireFormat, parts.streams.shards);
+    this.#scanner = new ChangeScanner({ ...parts, router: this.#router });
+    this.#sender = new MessageSender({
+      ...parts,
+      echoes: this.#echoes,
+      onFailure: (state, error) => this.#noteFailure(state, error),
+      onDone: () => this.wake(),
+    });
+    this.#checked = new CheckedPublisher({ ...parts, scanner: this.#scanner, sender: this.#sender });
     this.#shards = Array.from(
       { length: parts.streams.shards },
-      (_, i) => new ShardPublishing(i + 1, MAX_IN_FLIGHT[parts.encoder.options.wireFormat]),
+      (_, i) => new ShardPublishing(i + 1, MAX_IN_FLIGHT[wireFormat]),
     );
   }
 
@@ -147,9 +132,10 @@ export class Publisher {
 
   /** Publishes what the ready shards have behind their positions. False if there may be more that cannot go now. */
   async #publishOpen(ready: ShardPublishing[]): Promise<boolean> {
-    const result = this.#scan(ready);
+    const result = this.#scanner.scan(ready);
     if (typeof result === "string") {
-      await this.#clear(result);
+      await this.#scanner.clear(result, this.#signal);
+      this.wake();
       return false;
     }
     this.#parts.statistics.captured += result.entries;
@@ -165,133 +151,21 @@ export class Publisher {
 
   /** Sends messages without waiting for each other; the original's one after the other. */
   #sendAll(state: ShardPublishing, sets: readonly ChangeSet[], top: number): void {
-    const messages = sets.flatMap((set) => this.#encode(state, set, top));
+    const messages = sets.flatMap((set) => this.#sender.encode(state, set, top));
     state.inFlight += messages.length;
     if (this.#parts.encoder.options.wireFormat === "v0.6") {
-      this.#start(() => this.#sendInOrder(state, messages));
+      this.#start(() => this.#sender.sendInOrder(state, messages, this.#signal));
       return;
     }
-    for (const message of messages) this.#start(async () => void await this.#send(state, message));
+    for (const message of messages) this.#start(async () => void await this.#sender.send(state, message));
   }
 
-  async #sendInOrder(state: ShardPublishing, messages: readonly OutgoingMessage[]): Promise<void> {
-    for (const [i, message] of messages.entries()) {
-      if (!await this.#hasRoomFor(state, "open")) {
-        state.inFlight -= messages.length - i;
-        return;
-      }
-      if (await this.#send(state, message) === undefined) {
-        state.inFlight -= messages.length - i - 1;
-        return;
-      }
-    }
-  }
-
-  /** Waits until enough was read back; false when the shard leaves the phase before that. */
-  async #hasRoomFor(state: ShardPublishing, phase: PublishingPhase): Promise<boolean> {
-    while (!state.hasRoom && state.phase === phase && !this.#signal.aborted) {
-      await this.#parts.clock.sleep(ROOM_SLEEP_MS, this.#signal);
-    }
-    return state.phase === phase && !this.#signal.aborted;
-  }
-
-  /** Sends what may have been sent before: one message at a time, only onto what this node has read. */
   async #publishChecked(state: ShardPublishing): Promise<void> {
-    while (state.phase === "checked" && !this.#signal.aborted) {
-      const plan = await this.#scanSoon(state);
-      if (!plan || state.phase !== "checked") return;
-      for (const { table } of plan.sets) if (!await this.#publishTableChecked(state, table, plan.to)) return;
-      state.position = plan.to;
-      this.#parts.statistics.captured += plan.entries;
-      if (plan.to >= state.checkedTo || plan.isAtEnd) break;
-    }
-    if (state.phase !== "checked") return;
+    if (!await this.#checked.publish(state, this.#signal)) return;
     state.phase = "open";
     state.checkedTo = 0;
     this.#isBehind = true;
     this.wake();
-  }
-
-  /** Publishes a table's changes up to a log id. False when that did not work: the shard drains. */
-  async #publishTableChecked(state: ShardPublishing, table: ArmedTable, upTo: number): Promise<boolean> {
-    const isOriginal = this.#parts.encoder.options.wireFormat === "v0.6";
-    let expected = isOriginal ? undefined : await this.#lastReadSequence(state, table.schema.name);
-    if (state.phase !== "checked" || this.#signal.aborted) return false;
-    const again = await this.#scanSoon(state, { upTo, maxBytes: Infinity });
-    if (!again || state.phase !== "checked") return false;
-    const set = again.sets.find((candidate) => candidate.table.id === table.id);
-    if (!set) return true;
-    for (const message of this.#encode(state, set, again.to)) {
-      if (!await this.#hasRoomFor(state, "checked")) return false;
-      state.inFlight++;
-      const sequence = await this.#send(state, message, expected);
-      if (sequence === undefined) return false;
-      if (expected !== undefined) expected = sequence;
-    }
-    return true;
-  }
-
-  /** The last sequence on a table's subject, once this node has read that far. */
-  async #lastReadSequence(state: ShardPublishing, table: string): Promise<number> {
-    for (let failures = 1; !this.#signal.aborted && state.phase === "checked"; failures++) {
-      try {
-        const last = await this.#parts.streams.lastSequenceOfTable(state.shard, table);
-        if (last <= this.#parts.cursorOf(state.shard)) return last;
-        await this.#parts.clock.sleep(5, this.#signal);
-      } catch (error) {
-        this.#parts.log.debug("cannot ask for the last sequence of a table", {
-          table,
-          reason: errorText(error),
-        });
-        await this.#pause(failures);
-      }
-    }
-    return 0;
-  }
-
-  #encode(state: ShardPublishing, set: ChangeSet, top: number): OutgoingMessage[] {
-    const { encoder, streams: { maxPayloadBytes }, log } = this.#parts;
-    const onRefused = (error: MarmotError) => {
-      log.error("cannot publish a row, it waits until it is changed", {
-        table: set.table.schema.name,
-        reason: error.message,
-        hint: error.hint,
-      });
-    };
-    return encoder.encode(set, top, { maxPayloadBytes, nextNumber: state.nextNumber, onRefused });
-  }
-
-  /** Sends one message, which counts as in flight already. Returns its sequence, or undefined when the shard has to drain. */
-  async #send(
-    state: ShardPublishing,
-    message: OutgoingMessage,
-    expected?: number,
-  ): Promise<number | undefined> {
-    const { streams, statistics } = this.#parts;
-    const isOriginal = message.format === null;
-    if (isOriginal) this.#echoes.begin(state.shard, message);
-    state.unread.add(message.number);
-    try {
-      const sequence = await streams.publish({
-        shard: state.shard,
-        table: message.table,
-        format: message.format,
-        payload: message.payload,
-        ...(expected === undefined ? {} : { expectedLastSubjectSequence: expected }),
-      });
-      if (isOriginal) this.#echoes.acknowledge(state.shard, sequence);
-      state.failures = 0;
-      statistics.publishedMessages++;
-      statistics.publishedEvents += message.events;
-      return sequence;
-    } catch (error) {
-      statistics.publishFailures++;
-      this.#noteFailure(state, error);
-      return undefined;
-    } finally {
-      state.inFlight--;
-      this.wake();
-    }
   }
 
   #noteFailure(state: ShardPublishing, error: unknown): void {
@@ -315,7 +189,9 @@ export class Publisher {
   async #awaitDrained(state: ShardPublishing): Promise<void> {
     state.failures++;
     if (state.failures > 1) await this.#pause(state.failures);
-    while (state.inFlight > 0 && !this.#signal.aborted) await this.#parts.clock.sleep(5, this.#signal);
+    while (state.inFlight > 0 && !this.#signal.aborted) {
+      await this.#parts.clock.sleep(DRAIN_SLEEP_MS, this.#signal);
+    }
     for (let failures = 1; !this.#signal.aborted && state.phase === "draining"; failures++) {
       try {
         const { lastSequence, maxMessages } = await this.#parts.streams.describe(state.shard);
@@ -334,43 +210,6 @@ export class Publisher {
   #pause(failures: number): Promise<void> {
     const { clock, random } = this.#parts;
     return clock.sleep(backoffDelayMs(failures, { ...BACKOFF, random }), this.#signal);
-  }
-
-  /** Scans, waiting for what is in the way: another schema, a locked database. Undefined when the signal aborts. */
-  async #scanSoon(state: ShardPublishing, bounds?: ScanBounds): Promise<ScanResult | undefined> {
-    while (!this.#signal.aborted) {
-      const result = this.#scan([state], bounds);
-      if (typeof result !== "string") return result;
-      await this.#clear(result);
-    }
-    return undefined;
-  }
-
-  /** Scans at once: nothing may happen to a shard between a scan of it and the sending of what was found. */
-  #scan(
-    ready: readonly ShardPublishing[],
-    { upTo, maxBytes }: ScanBounds = DEFAULT_BOUNDS,
-  ): ScanResult | ScanObstacle {
-    try {
-      const result = this.#parts.replica.scan({
-        after: new Map(ready.map((state) => [state.shard, state.position])),
-        upTo,
-        shardOf: this.#router.shardOf,
-        maxEntries: SCAN_ENTRIES,
-        maxBytes,
-      });
-      if (result?.hasFalseVictims) this.#parts.onFalseVictims();
-      return result ?? "new schema";
-    } catch (error) {
-      if (error instanceof DatabaseBusyError) return "locked";
-      throw error;
-    }
-  }
-
-  async #clear(obstacle: ScanObstacle): Promise<void> {
-    if (obstacle === "new schema") await this.#parts.onSchemaChange();
-    else await this.#parts.clock.sleep(2 + 8 * this.#parts.random(), this.#signal);
-    this.wake();
   }
 
   /** Runs work beside the loop; its failure ends the loop. */

@@ -1,0 +1,81 @@
+/** Scans the change log for shards, and deals with what is in the way of a scan. */
+import type { ScanResult } from "../db/capture/change_scan.ts";
+import type { Replica } from "../db/replica.ts";
+import { DatabaseBusyError } from "../errors.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { Router } from "./router.ts";
+import type { ShardPublishing } from "./shard_publishing.ts";
+
+/** Bounds of one scan. */
+const SCAN_ENTRIES = 1000;
+const SCAN_BYTES = 2 * 1024 * 1024;
+const LOCKED_SLEEP_MS = { min: 2, max: 10 };
+
+export interface ScanBounds {
+  /** Entries beyond this log id are left alone. */
+  readonly upTo: number;
+  readonly maxBytes: number;
+}
+
+const DEFAULT_BOUNDS: ScanBounds = { upTo: Infinity, maxBytes: SCAN_BYTES };
+
+/** Why a scan cannot be made now. */
+export type ScanObstacle = "new schema" | "locked";
+
+export interface ChangeScannerParts {
+  readonly replica: Replica;
+  readonly router: Router;
+  readonly clock: Clock;
+  readonly random: () => number;
+  /** Arms the tables again. */
+  readonly onSchemaChange: () => Promise<void>;
+  /** Called when a scan found entries that a write transaction has to remove. */
+  readonly onFalseVictims: () => void;
+}
+
+export class ChangeScanner {
+  constructor(readonly parts: ChangeScannerParts) {}
+
+  /** Scans at once: nothing may happen to a shard between a scan of it and the sending of what was found. */
+  scan(
+    shards: readonly ShardPublishing[],
+    { upTo, maxBytes }: ScanBounds = DEFAULT_BOUNDS,
+  ): ScanResult | ScanObstacle {
+    const { replica, router, onFalseVictims } = this.parts;
+    try {
+      const result = replica.scan({
+        after: new Map(shards.map((state) => [state.shard, state.position])),
+        upTo,
+        shardOf: router.shardOf,
+        maxEntries: SCAN_ENTRIES,
+        maxBytes,
+      });
+      if (result?.hasFalseVictims) onFalseVictims();
+      return result ?? "new schema";
+    } catch (error) {
+      if (error instanceof DatabaseBusyError) return "locked";
+      throw error;
+    }
+  }
+
+  /** Deals with an obstacle; then a scan may succeed. */
+  async clear(obstacle: ScanObstacle, signal: AbortSignal): Promise<void> {
+    const { clock, random, onSchemaChange } = this.parts;
+    if (obstacle === "new schema") return await onSchemaChange();
+    await clock.sleep(LOCKED_SLEEP_MS.min + random() * (LOCKED_SLEEP_MS.max - LOCKED_SLEEP_MS.min), signal);
+  }
+
+  /** Scans as soon as nothing is in the way. Undefined when the signal aborts before. */
+  async scanSoon(
+    shards: readonly ShardPublishing[],
+    signal: AbortSignal,
+    bounds?: ScanBounds,
+  ): Promise<ScanResult | undefined> {
+    while (!signal.aborted) {
+      const result = this.scan(shards, bounds);
+      if (typeof result !== "string") return result;
+      await this.clear(result, signal);
+    }
+    return undefined;
+  }
+}

@@ -1,0 +1,95 @@
+/** Makes messages of changes and sends them, keeping account of what is in flight and what was not read back. */
+import type { ChangeSet } from "../db/capture/change_scan.ts";
+import type { MarmotError } from "../errors.ts";
+import type { Log } from "../observability/log.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { ChangeStreams } from "../stream/change_streams.ts";
+import type { EchoBook } from "./echo_book.ts";
+import type { MessageEncoder, OutgoingMessage } from "./message_encoder.ts";
+import type { PublishingPhase, ShardPublishing } from "./shard_publishing.ts";
+import type { Statistics } from "./statistics.ts";
+
+/** Between two looks whether own messages were read back. */
+const ROOM_SLEEP_MS = 5;
+
+export interface MessageSenderParts {
+  readonly streams: ChangeStreams;
+  readonly encoder: MessageEncoder;
+  readonly echoes: EchoBook;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly statistics: Statistics;
+  /** Called when a message may not be stored: its shard has to drain. */
+  readonly onFailure: (state: ShardPublishing, error: unknown) => void;
+  /** Called when the outcome of a message is known. */
+  readonly onDone: () => void;
+}
+
+export class MessageSender {
+  constructor(readonly parts: MessageSenderParts) {}
+
+  /** Messages for a set of changes. Rows that the format cannot carry are said, and stay pending. */
+  encode(state: ShardPublishing, set: ChangeSet, top: number): OutgoingMessage[] {
+    const { encoder, streams: { maxPayloadBytes }, log } = this.parts;
+    const onRefused = (error: MarmotError) => {
+      log.error("cannot publish a row, it waits until it is changed", {
+        table: set.table.schema.name,
+        reason: error.message,
+        hint: error.hint,
+      });
+    };
+    return encoder.encode(set, top, { maxPayloadBytes, nextNumber: state.nextNumber, onRefused });
+  }
+
+  /** Sends one message, which counts as in flight already. Returns its sequence, or undefined when it failed. */
+  async send(
+    state: ShardPublishing,
+    message: OutgoingMessage,
+    expected?: number,
+  ): Promise<number | undefined> {
+    const { streams, echoes, statistics, onFailure, onDone } = this.parts;
+    const { table, format, payload } = message;
+    const isOriginal = format === null;
+    if (isOriginal) echoes.begin(state.shard, message);
+    state.unread.add(message.number);
+    try {
+      const condition = expected === undefined ? {} : { expectedLastSubjectSequence: expected };
+      const sequence = await streams.publish({ shard: state.shard, table, format, payload, ...condition });
+      if (isOriginal) echoes.acknowledge(state.shard, sequence);
+      state.failures = 0;
+      statistics.publishedMessages++;
+      statistics.publishedEvents += message.events;
+      return sequence;
+    } catch (error) {
+      statistics.publishFailures++;
+      onFailure(state, error);
+      return undefined;
+    } finally {
+      state.inFlight--;
+      onDone();
+    }
+  }
+
+  /** Sends messages, which count as in flight already, one after the other, until one fails or the shard drains. */
+  async sendInOrder(
+    state: ShardPublishing,
+    messages: readonly OutgoingMessage[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    for (const [i, message] of messages.entries()) {
+      const hasRoom = await this.awaitRoom(state, "open", signal);
+      if (!hasRoom) state.inFlight--;
+      if (hasRoom && await this.send(state, message) !== undefined) continue;
+      state.inFlight -= messages.length - i - 1;
+      return;
+    }
+  }
+
+  /** Waits until enough was read back; false when the shard leaves the phase, or the signal aborts, before that. */
+  async awaitRoom(state: ShardPublishing, phase: PublishingPhase, signal: AbortSignal): Promise<boolean> {
+    while (!state.hasRoom && state.phase === phase && !signal.aborted) {
+      await this.parts.clock.sleep(ROOM_SLEEP_MS, signal);
+    }
+    return state.phase === phase && !signal.aborted;
+  }
+}
