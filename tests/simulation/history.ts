@@ -30,6 +30,9 @@ const STEPS = [
   "start",
   "cut off",
   "reconnect",
+  "stall",
+  "stall",
+  "resume",
   "lock",
   "wait",
 ] as const;
@@ -44,6 +47,8 @@ class World {
   readonly mode: Mode;
   readonly tables: string[];
   readonly #folder: string;
+  /** How often a file event tells of a write at once. */
+  readonly #attention: number;
   readonly #steps: (typeof STEPS[number])[];
 
   constructor(seed: number) {
@@ -52,6 +57,7 @@ class World {
     const names = Object.keys(TABLES);
     this.tables = names.filter(() => random.chance(0.25));
     if (this.tables.length === 0) this.tables.push(random.pick(names));
+    this.#attention = random.pick([0.1, 0.5, 0.95]);
     this.server = new MemoryServer(1 + random.below(3), this.time, random);
     // Each history has a taste of its own.
     this.#steps = ["write", "write", "write", ...Array.from({ length: 6 }, () => random.pick(STEPS))];
@@ -105,7 +111,7 @@ class World {
     if (step === "write") {
       if (node.isLocked) return;
       const statements = drawTransaction(random, { tables: this.tables, mode: this.mode, node: node.id });
-      const isSeen = random.chance(0.9);
+      const isSeen = random.chance(this.#attention);
       node.write(statements, { isSeen });
       this.note(`node ${node.id} writes ${statements.join("; ")}`);
     } else if (step === "crash" && node.isAlive) {
@@ -132,6 +138,12 @@ class World {
         cut.streams.interrupt();
       }
       this.note("connections are back");
+    } else if (step === "stall" && node.streams) {
+      node.streams.isStalled = true;
+      this.note(`node ${node.id} is not delivered anything`);
+    } else if (step === "resume") {
+      this.#resume();
+      this.note("all nodes are delivered again");
     } else if (step === "lock") {
       if (node.isLocked) node.release();
       else node.hold();
@@ -139,8 +151,17 @@ class World {
     }
   }
 
+  #resume(): void {
+    for (const { streams } of this.nodes) {
+      if (!streams) continue;
+      streams.isStalled = false;
+      streams.wakeReaders();
+    }
+  }
+
   async #heal(): Promise<string | undefined> {
     this.server.network = HEALTHY;
+    this.#resume();
     for (const node of this.nodes) {
       node.release();
       node.bury();

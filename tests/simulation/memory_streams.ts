@@ -79,6 +79,8 @@ export class MemoryStreams implements ChangeStreams {
   readonly maxPayloadBytes = 1024 * 1024;
   readonly shards: number;
   isCutOff = false;
+  /** Nothing is delivered while this is set; publishing goes on. */
+  isStalled = false;
   readonly #server: MemoryServer;
   readonly #life: Life;
   #session = 0;
@@ -94,7 +96,12 @@ export class MemoryStreams implements ChangeStreams {
   /** Breaks the connection: readers must begin anew. */
   interrupt(): void {
     this.#session++;
-    for (const wake of this.#onInterrupted) wake();
+    this.wakeReaders();
+  }
+
+  /** Lets readers look again whether there is something for them. */
+  wakeReaders(): void {
+    for (const wake of [...this.#onInterrupted]) wake();
   }
 
   describe(shard: number): Promise<StreamState> {
@@ -142,7 +149,7 @@ export class MemoryStreams implements ChangeStreams {
     const session = this.#session;
     await this.#ask(() => undefined);
     for (let next = fromSequence; !signal.aborted;) {
-      const message = this.#server.log(shard)[next - 1];
+      const message = this.isStalled ? undefined : this.#server.log(shard)[next - 1];
       if (message) await this.#pause();
       if (session !== this.#session || this.isCutOff) throw new Error("the connection was lost");
       if (message) {
