@@ -1,7 +1,7 @@
 /**
  * One node: a database and its streams, and the loops between them. Here db meets stream.
  *
- *   file event ─► Publisher ─► streams ─► ShardReader (one per shard) ─► ApplyLoop ─► tables
+ *   commit ─► Publisher ─► streams ─► ShardReader (one per shard) ─► ApplyLoop ─► tables
  *
  * All that a node takes from outside comes through NodePorts, so the simulation runs this very code.
  */
@@ -16,9 +16,14 @@ import { Publisher } from "./publisher.ts";
 import { ShardReader } from "./shard_reader.ts";
 import { newStatistics, type Statistics } from "./statistics.ts";
 
-const LOOK_INTERVAL_MS = 100;
-/** Pauses between the looks that follow a file event. */
-const LOOK_AGAIN_MS = [1, 2, 5];
+/**
+ * Between two looks for commits: while they come, and when none came for a while. Marmot asks SQLite (a commit of another
+ * connection moves data_version) and does not watch the files: a watcher in this process opens and closes them, and
+ * closing any handle of a database file drops all locks of the process on it, under SQLite's feet.
+ * Source: https://www.sqlite.org/howtocorrupt.html, section 2.2.
+ */
+const LOOK_MS = { busy: 2, idle: 10 };
+const BUSY_MS = 1000;
 /** Below every sequence. */
 const NOTHING_READ = -1;
 /** How long a stopping node waits for what is in flight. */
@@ -29,14 +34,14 @@ export interface NodePorts {
   /** Gives numbers in [0, 1). */
   readonly random: () => number;
   readonly streams: ChangeStreams;
-  /** Calls back when the database's files change; returns how to stop that. */
-  readonly watchFiles: (onChange: () => void) => () => void;
   readonly log: Log;
 }
 
 export interface NodeOptions {
   readonly wireFormat: "batch" | "v0.6";
   readonly compress: boolean;
+  /** Longest time between two looks for commits, in milliseconds; 10 unless told. */
+  readonly idleLookMs?: number;
   /** What has kept the tables armed until now; a new one is made without it. */
   readonly armer?: Armer;
 }
@@ -48,12 +53,12 @@ export class Node {
   readonly #applyLoop: ApplyLoop;
   readonly #readers: ShardReader[];
   readonly #armer: Armer;
-  #hasFileEvent = false;
-  #isLookingAgain = false;
+  readonly #idleLookMs: number;
   #signal: AbortSignal = new AbortController().signal;
 
   constructor(replica: Replica, ports: NodePorts, options: NodeOptions) {
     this.#ports = ports;
+    this.#idleLookMs = options.idleLookMs ?? LOOK_MS.idle;
     this.#armer = options.armer ?? new Armer({ replica, ...ports });
     this.#armer.onRepublish = (tables) => this.#publisher.republish(tables);
     const onSchemaChange = () => this.#armer.look(this.#signal);
@@ -80,15 +85,12 @@ export class Node {
 
   /** Replicates until `stop` aborts, then sends what is in flight. Throws where the node cannot go on. */
   async run(stop: AbortSignal): Promise<void> {
-    const { clock, watchFiles, log } = this.#ports;
+    const { clock, log } = this.#ports;
     const halt = new AbortController();
     const end = new AbortController();
     const signal = this.#signal = end.signal;
     await this.#armer.look(signal);
     const ended = Promise.withResolvers<void>();
-    const stopWatching = watchFiles(() =>
-      this.#noticeFileEvent(signal).catch((error) => ended.reject(error))
-    );
     const loops = [
       this.#publisher.run(halt.signal),
       this.#applyLoop.run(signal),
@@ -106,42 +108,22 @@ export class Node {
         await clock.sleep(10, signal);
       }
     } finally {
-      stopWatching();
       halt.abort();
       end.abort();
       await Promise.all(loops);
     }
   }
 
-  /** The safety net under file events. */
   async #lookRegularly(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#ports;
+    let busyUntilMs = 0;
+    let captured = 0;
     while (!signal.aborted) {
-      await this.#look();
-      await this.#ports.clock.sleep(LOOK_INTERVAL_MS, signal);
+      const hasNew = this.#publisher.look() || this.statistics.captured !== captured;
+      captured = this.statistics.captured;
+      if (hasNew) busyUntilMs = clock.nowMs() + BUSY_MS;
+      await this.#armer.look(this.#signal);
+      await clock.sleep(clock.nowMs() < busyUntilMs ? LOOK_MS.busy : this.#idleLookMs, signal);
     }
-  }
-
-  /**
-   * Looks at once, and again shortly after: SQLite writes a commit to the -wal file, which is the event, before it
-   * makes the commit visible in shared memory, of which there is no event.
-   */
-  async #noticeFileEvent(signal: AbortSignal): Promise<void> {
-    this.#hasFileEvent = true;
-    await this.#look();
-    if (this.#isLookingAgain) return;
-    this.#isLookingAgain = true;
-    while (this.#hasFileEvent && !signal.aborted) {
-      this.#hasFileEvent = false;
-      for (const ms of LOOK_AGAIN_MS) {
-        await this.#ports.clock.sleep(ms, signal);
-        await this.#look();
-      }
-    }
-    this.#isLookingAgain = false;
-  }
-
-  async #look(): Promise<void> {
-    this.#publisher.wake();
-    await this.#armer.look(this.#signal);
   }
 }

@@ -74,7 +74,15 @@ export class Publisher {
     await Promise.all(this.#tasks);
   }
 
-  /** To be called when the database may have changed, or a cursor has moved. */
+  /** Looks whether another connection has committed, and returns whether it has. */
+  look(): boolean {
+    const hasNew = this.#parts.replica.hasNewCommits();
+    if (hasNew) this.#isBehind = true;
+    this.wake();
+    return hasNew;
+  }
+
+  /** To be called when there may be something to do, as when a cursor has moved. */
   wake(): void {
     this.#wakeup.ring();
   }

@@ -4,7 +4,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { basename } from "node:path";
 import type { Config } from "../config/config.ts";
-import { watchDatabase } from "../db/file_events.ts";
 import { Replica } from "../db/replica.ts";
 import { DatabaseBusyError, errorText, MarmotError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
@@ -53,20 +52,7 @@ export async function runNode(config: Config, log: Log, stop: AbortSignal): Prom
         random: Math.random,
       }));
     try {
-      const ports = {
-        clock: systemClock,
-        random: Math.random,
-        streams,
-        log,
-        watchFiles: (onChange: () => void) => {
-          const events = watchDatabase(config.dbPath, onChange, (error) => {
-            log.warn("file events are not available, changes are looked for every 100 ms", {
-              reason: errorText(error),
-            });
-          });
-          return () => events.close();
-        },
-      };
+      const ports = { clock: systemClock, random: Math.random, streams, log };
       const node = new Node(replica, ports, {
         armer,
         wireFormat: config.wireFormat,

@@ -47,8 +47,8 @@ class World {
   readonly mode: Mode;
   readonly tables: string[];
   readonly #folder: string;
-  /** How often a file event tells of a write at once. */
-  readonly #attention: number;
+  /** How late a node may see that its database has changed. */
+  readonly idleLookMs: number;
   readonly #steps: (typeof STEPS[number])[];
 
   constructor(seed: number) {
@@ -57,7 +57,7 @@ class World {
     const names = Object.keys(TABLES);
     this.tables = names.filter(() => random.chance(0.25));
     if (this.tables.length === 0) this.tables.push(random.pick(names));
-    this.#attention = random.pick([0.1, 0.5, 0.95]);
+    this.idleLookMs = random.pick([10, 50, 200]);
     this.server = new MemoryServer(1 + random.below(3), this.time, random);
     // Each history has a taste of its own.
     this.#steps = ["write", "write", "write", ...Array.from({ length: 6 }, () => random.pick(STEPS))];
@@ -111,8 +111,7 @@ class World {
     if (step === "write") {
       if (node.isLocked) return;
       const statements = drawTransaction(random, { tables: this.tables, mode: this.mode, node: node.id });
-      const isSeen = random.chance(this.#attention);
-      node.write(statements, { isSeen });
+      node.write(statements);
       this.note(`node ${node.id} writes ${statements.join("; ")}`);
     } else if (step === "crash" && node.isAlive) {
       node.crash();

@@ -25,7 +25,6 @@ export class SimulatedNode {
   #life: Life | undefined;
   #replica: Replica | undefined;
   #stop = new AbortController();
-  #fileChanged: (() => void) | undefined;
   #held = false;
 
   constructor(readonly id: number, options: { folder: string; schema: string }) {
@@ -45,7 +44,7 @@ export class SimulatedNode {
     return this.#held;
   }
 
-  start(world: { time: VirtualTime; server: MemoryServer; random: Random }): void {
+  start(world: { time: VirtualTime; server: MemoryServer; random: Random; idleLookMs: number }): void {
     const life = this.#life = new Life(world.time);
     this.#replica = Replica.open(this.path, {
       nodeId: BigInt(this.id),
@@ -62,11 +61,7 @@ export class SimulatedNode {
       random: world.random.next,
       streams,
       log: silentLog,
-      watchFiles: (onChange) => {
-        this.#fileChanged = onChange;
-        return () => this.#fileChanged = undefined;
-      },
-    }, { wireFormat: "batch", compress: false });
+    }, { wireFormat: "batch", compress: false, idleLookMs: world.idleLookMs });
     node.run(this.#stop.signal).catch((error) => {
       if (!life.isOver && !(error instanceof CrashError)) this.failure = error;
     });
@@ -75,7 +70,6 @@ export class SimulatedNode {
   /** Ends the process between two of its steps, as SIGKILL does. */
   crash(): void {
     if (this.#life) this.#life.isOver = true;
-    this.#fileChanged = undefined;
     this.#replica?.close();
     this.#replica = undefined;
   }
@@ -96,7 +90,7 @@ export class SimulatedNode {
   }
 
   /** A transaction of the application, on the real database and on the oracle. */
-  write(statements: readonly string[], { isSeen }: { isSeen: boolean }): void {
+  write(statements: readonly string[]): void {
     for (const database of [this.application, this.oracle]) {
       database.exec("BEGIN IMMEDIATE");
       for (const statement of statements) {
@@ -108,7 +102,6 @@ export class SimulatedNode {
       }
       database.exec("COMMIT");
     }
-    if (isSeen) this.#fileChanged?.();
   }
 
   /** The application takes the write lock and keeps it. */
