@@ -48,8 +48,7 @@ export const OPTIONS = {
     defaultValue: 8,
     minimum: 1,
     maximum: MAX_SHARDS,
-    text: "The number of streams that the tables are spread over, the same on every node. " +
-      "With 1, replicas see whole transactions only.",
+    text: "The number of streams that the tables are spread over, the same on every node.",
   }),
   maxLogEntries: numberOption({
     flag: "max-log-entries",

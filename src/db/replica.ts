@@ -19,7 +19,7 @@ import { readMeta, readNodeId, readParents, takeNodeId, writeMeta } from "./stat
 import { adoptOriginalState, dropOriginalTriggers, hasOriginalState } from "./capture/original_state.ts";
 import { ParkedMessages } from "./apply/parked_messages.ts";
 import { LOAD_LIMIT, PendingChanges } from "./capture/pending_changes.ts";
-import { createStateTables, STATE_VERSION } from "./state/state_tables.ts";
+import { createStateTables, hasStateTables, STATE_VERSION } from "./state/state_tables.ts";
 import { StreamPositions } from "./state/stream_positions.ts";
 
 /** How long SQLite may wait for a lock by itself, which blocks the event loop. */
@@ -66,6 +66,17 @@ function openError(path: string, error: unknown): unknown {
   });
 }
 
+/** Which file it is, whatever it is called; undefined where the file system does not tell. Never opens the file. */
+function fileIdentity(path: string): string | undefined {
+  const { dev, ino } = statSync(path, { bigint: true });
+  return ino === 0n ? undefined : `${dev}:${ino}`;
+}
+
+/** What stays over a restart of the machine, on which devices may get other numbers. */
+function inodeOf(identity: string | undefined): string | undefined {
+  return identity?.split(":")[1];
+}
+
 export class Replica {
   readonly connection: Connection;
   readonly nodeId: NodeId;
@@ -81,6 +92,7 @@ export class Replica {
   readonly #applier: Applier;
   readonly #readSeqMap: () => ReadonlyMap<string, number>;
   readonly #nowMs: () => number;
+  readonly #fileIdentity: string | undefined;
   #schemaVersion = -1;
   #dataVersion = -1;
 
@@ -95,7 +107,10 @@ export class Replica {
     this.#hidden = new HiddenRows(connection);
     this.#pending = new PendingChanges(this.log, this.tables);
     this.positions.load();
-    const nodeId = options.nodeId ?? readNodeId(connection) ?? options.makeNodeId();
+    this.#fileIdentity = fileIdentity(connection.path);
+    const nodeId = options.nodeId ?? this.#keptNodeId(options.log) ?? options.makeNodeId();
+    const inode = inodeOf(this.#fileIdentity);
+    if (inode !== undefined) writeMeta(connection, "file_identity", inode);
     takeNodeId(connection, nodeId, this.log.highestId());
     this.nodeId = nodeId;
     const lastRun = Number(readMeta(connection, "last_run") ?? 0n);
@@ -135,6 +150,28 @@ export class Replica {
       connection.close();
       throw openError(path, error);
     }
+  }
+
+  /** Throws where the database's file is another one by now: this process would go on with one that nobody else sees. */
+  assertSameFile(): void {
+    const { path } = this.connection;
+    if (existsSync(path) && fileIdentity(path) === this.#fileIdentity) return;
+    throw new MarmotError(
+      "database",
+      `Cannot go on with the database "${path}": its file was replaced or removed`,
+      {
+        hint: "Stop Marmot before a database is restored or deleted, and start it again afterwards.",
+      },
+    );
+  }
+
+  /** The id in the database, but for a copy of the file: there it is still the original's. */
+  #keptNodeId(log: Log): NodeId | undefined {
+    const nodeId = readNodeId(this.connection);
+    const before = readMeta(this.connection, "file_identity");
+    if (nodeId === undefined || before === undefined || before === inodeOf(this.#fileIdentity)) return nodeId;
+    log.warn("the database file is a copy: this node takes an id of its own", { idInCopy: nodeId });
+    return undefined;
   }
 
   /** Whether another connection has committed since this was asked last. */
@@ -230,6 +267,16 @@ export class Replica {
     try {
       return this.connection.write(work);
     } catch (error) {
+      if (!hasStateTables(this.connection)) {
+        throw new MarmotError(
+          "database",
+          "Cannot go on: Marmot's tables were removed from the database while it ran",
+          {
+            hint: "Stop Marmot before -cleanup, and start it again afterwards.",
+            cause: error,
+          },
+        );
+      }
       this.#reload();
       throw error;
     }

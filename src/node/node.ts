@@ -24,6 +24,8 @@ import { newStatistics, type Statistics } from "./statistics.ts";
  */
 const LOOK_MS = { busy: 2, idle: 10 };
 const BUSY_MS = 1000;
+/** Between two looks whether the database is still the same file. */
+const COMPARE_FILE_MS = 1000;
 /** Below every sequence. */
 const NOTHING_READ = -1;
 /** How long a stopping node waits for what is in flight. */
@@ -48,6 +50,7 @@ export interface NodeOptions {
 
 export class Node {
   readonly statistics: Statistics = newStatistics();
+  readonly #replica: Replica;
   readonly #ports: NodePorts;
   readonly #publisher: Publisher;
   readonly #applyLoop: ApplyLoop;
@@ -57,6 +60,7 @@ export class Node {
   #signal: AbortSignal = new AbortController().signal;
 
   constructor(replica: Replica, ports: NodePorts, options: NodeOptions) {
+    this.#replica = replica;
     this.#ports = ports;
     this.#idleLookMs = options.idleLookMs ?? LOOK_MS.idle;
     this.#armer = options.armer ?? new Armer({ replica, ...ports });
@@ -118,7 +122,12 @@ export class Node {
     const { clock } = this.#ports;
     let busyUntilMs = 0;
     let captured = 0;
+    let comparedAtMs = 0;
     while (!signal.aborted) {
+      if (clock.nowMs() - comparedAtMs >= COMPARE_FILE_MS) {
+        this.#replica.assertSameFile();
+        comparedAtMs = clock.nowMs();
+      }
       const hasNew = this.#publisher.look() || this.statistics.captured !== captured;
       captured = this.statistics.captured;
       if (hasNew) busyUntilMs = clock.nowMs() + BUSY_MS;

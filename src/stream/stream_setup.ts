@@ -93,7 +93,7 @@ function assertShardCount(existing: ReadonlyMap<number, StreamInfo>, { naming, s
   throw new MarmotError(
     "usage",
     `Cannot use streams "${streams}" with shards = ${shards}: they were made with shards = ${other}`,
-    { hint: `set shards = ${other}, or use another stream-prefix and subject-prefix` },
+    { hint: `Start this node with -shards ${other}, or with another -stream-prefix and -subject-prefix.` },
   );
 }
 

@@ -26,3 +26,24 @@ Deno.test({
     }
   },
 });
+
+Deno.test({
+  name: "the same signal again within half a second, as one Ctrl+C gives, is not a second one",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    const child = new Deno.Command(Deno.execPath(), { args: ["eval", PROGRAM], stdout: "piped" }).spawn();
+    const output = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    assert.equal((await output.read()).value, "ready\n");
+    child.kill("SIGINT");
+    assert.equal((await output.read()).value, "AbortError: stopped by SIGINT\n");
+    child.kill("SIGINT");
+    const early = await Promise.race([
+      child.status,
+      new Promise((resolve) => setTimeout(resolve, 600, "runs")),
+    ]);
+    assert.equal(early, "runs");
+    child.kill("SIGINT");
+    assert.equal((await child.status).code, 130);
+    await output.cancel();
+  },
+});

@@ -148,8 +148,8 @@ Deno.test("a second signal ends a node at once that still waits for NATS", async
   await node.waitForLog(/progress captured=1 /);
   process.kill(node.pid, "SIGTERM");
   await node.waitForLog(/stopping/, { from });
-  process.kill(node.pid, "SIGTERM");
-  assert.equal(await node.waitForExit(2_000), 143);
+  process.kill(node.pid, "SIGINT");
+  assert.equal(await node.waitForExit(2_000), 130);
   cluster.server.resume();
 });
 

@@ -1,6 +1,6 @@
 /**
  * Messages that no node of ours would publish, put into a real stream by hand: the node stays up, says so once, puts
- * the message where design section 6 says, and applies the good message behind it.
+ * the message on record, and applies the good message behind it.
  */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";

@@ -47,17 +47,17 @@ export class TestReplica implements Disposable {
   }
 
   /** Another life of the process. */
-  reopen(options: { nodeId?: NodeId; seqMap?: ReadonlyMap<string, number> } = {}): Replica {
+  reopen(options: { nodeId?: NodeId | undefined; seqMap?: ReadonlyMap<string, number> } = {}): Replica {
     this.#replica?.close();
     return this.#replica = this.open(options);
   }
 
-  open(
-    { nodeId = OWN_ID, seqMap = new Map() }: { nodeId?: NodeId; seqMap?: ReadonlyMap<string, number> } = {},
-  ) {
+  open(options: { nodeId?: NodeId | undefined; seqMap?: ReadonlyMap<string, number> } = {}): Replica {
+    const nodeId = "nodeId" in options ? options.nodeId : OWN_ID;
+    const seqMap = options.seqMap ?? new Map();
     return Replica.open(this.path, {
       nodeId,
-      makeNodeId: () => OWN_ID,
+      makeNodeId: () => 77n,
       readSeqMap: () => seqMap,
       nowMs: () => this.nowMs,
       log: silentLog,

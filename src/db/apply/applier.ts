@@ -3,7 +3,7 @@
  * transaction that moves its stream's cursor past it: rows, settled entries, origin marks, parked and quarantined messages, the
  * journal. A message is decoded once; what to do with one that fails is decided by apply_policy.ts.
  */
-import { errorText, MarmotError } from "../../errors.ts";
+import { errorText, MalformedMessageError, MarmotError } from "../../errors.ts";
 import type { Log } from "../../observability/log.ts";
 import type { Envelope } from "../../wire/batch_codec.ts";
 import { decodeBody } from "../../wire/batch_codec.ts";
@@ -122,7 +122,7 @@ export class Applier {
   }
 
   /** Whether a parked message is done with. */
-  #retry({ message, reason }: ParkedMessage, outcome: ApplyOutcome): boolean {
+  #retry({ message, reason, bytes }: ParkedMessage, outcome: ApplyOutcome): boolean {
     const table = this.#findTable(message.tableName);
     if (!table || table === "just dropped") return false;
     if (table === "dropped") return true;
@@ -131,7 +131,7 @@ export class Applier {
     } catch (error) {
       if (decideOnApplyError(error) !== "quarantine") throw error;
       this.#quarantine(
-        { ...message, subject: message.tableName, format: null, payload: new Uint8Array() },
+        { ...message, subject: message.tableName, format: null, payload: bytes },
         error,
       );
       outcome.quarantined++;
@@ -190,6 +190,7 @@ export class Applier {
     const { stream, sequence } = message;
     if (decoded.kind === "row") {
       const { table: tableName, origin } = decoded.event;
+      assertTableName(tableName);
       return {
         stream,
         sequence,
@@ -210,6 +211,7 @@ export class Applier {
     const bytes = envelope.parts === 1 ? envelope.body : takePart(this.#connection, stream, envelope);
     if (!bytes) return undefined;
     const body = decodeBody(bytes);
+    assertTableName(body.table);
     const { origin, run, top } = envelope;
     return { stream, sequence, tableName: body.table, origin, run, top, content: { kind: "batch", body } };
   }
@@ -293,6 +295,15 @@ export class Applier {
     throw new MarmotError("identity", `Cannot go on as node ${nodeId}: another process uses this node id`, {
       hint: "Give every node an id of its own with -node-id, and start this one again.",
     });
+  }
+}
+
+/** SQLite takes a name up to its first NUL: no table has such a name, and records of it would be taken for another's. */
+function assertTableName(name: string): void {
+  if (name.includes("\0")) {
+    throw new MalformedMessageError(
+      `Cannot apply a change to table ${JSON.stringify(name)}: a name holds no NUL`,
+    );
   }
 }
 

@@ -1,7 +1,7 @@
 /**
  * Applies one sound message to its table: settles the entries that it answers, then writes what no pending local
  * change shields. Within a table the stream order decides; a later event displaces the rows that hold its UNIQUE
- * values. The rules are those of DESIGN sections 5 to 7 (a model of them: docs/design.md, "The model").
+ * values. The rules: docs/design.md, "Pending rows" and "UNIQUE tables".
  */
 import type { ChangeEvent, NodeId, Upsert } from "../../wire/batch.ts";
 import type { BatchBody } from "../../wire/batch_codec.ts";

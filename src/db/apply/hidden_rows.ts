@@ -1,7 +1,7 @@
 /**
  * Remote rows that clash with a pending local row: kept aside, not lost, until the clash is decided. A later event
  * that takes the row's key or value, or a local write to its key, drops it; it comes out when no row clashes with
- * it any more. DESIGN section 7.
+ * it any more. Rules: docs/design.md, "UNIQUE tables".
  */
 import { type BatchBody, decodeBody, encodeBody } from "../../wire/batch_codec.ts";
 import type { Value } from "../../wire/value.ts";

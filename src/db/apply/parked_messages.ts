@@ -35,6 +35,8 @@ export interface ParkedMessage {
   readonly message: SoundMessage;
   /** Why it waits. */
   readonly reason: string;
+  /** The bytes that are kept: a body, or a message of the original. */
+  readonly bytes: Uint8Array;
 }
 
 export class ParkedMessages {
@@ -100,6 +102,7 @@ export class ParkedMessages {
     return {
       id: row[0],
       reason: String(row[8]),
+      bytes: row[3],
       message: {
         stream: String(row[1]),
         sequence: Number(row[2]),
