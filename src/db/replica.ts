@@ -230,10 +230,10 @@ export class Replica {
     return this.#writeOnKnownSchema(() => this.#applier.apply(messages, bounds));
   }
 
-  /** Applies parked messages that fit by now. */
-  retryParked(): ApplyOutcome | undefined {
+  /** Applies parked messages that fit by now; if any did, there may be more. */
+  retryParked(bounds: ApplyBounds): ApplyOutcome | undefined {
     if (this.#parked.tables().length === 0) return undefined;
-    return this.#writeOnKnownSchema(() => this.#applier.retryParked());
+    return this.#writeOnKnownSchema(() => this.#applier.retryParked(bounds));
   }
 
   /** Tables with messages that wait for their schema. */

@@ -11,6 +11,8 @@ import type { Clock } from "../runtime/clock.ts";
 const LOOK_INTERVAL_MS = 100;
 /** How often parked messages are tried though the schema did not move: events of a table that stays dropped end. */
 const RETRY_INTERVAL_MS = 30_000;
+/** Bounds of one write transaction of that. */
+const RETRY_TRANSACTION = { rows: 500, milliseconds: 10 };
 /** Between two tries while another connection holds the lock. */
 const BUSY_SLEEP_MS = { min: 2, max: 10 };
 
@@ -54,7 +56,8 @@ export class Armer {
     if (!report && clock.nowMs() - this.#triedAtMs >= RETRY_INTERVAL_MS) await this.#retryParked(signal);
     if (!report) return;
     this.#say(report);
-    const tables = [...report.appeared, ...report.uncaptured, ...report.renumbered];
+    // Changes of a renamed table go to the shard of its new name from now on, which may be past them.
+    const tables = [...report.appeared, ...report.uncaptured, ...report.renumbered, ...report.renamed.flat()];
     for (const id of [...report.gainedColumns, ...report.uniqueChanged]) {
       const name = replica.tables.byId(id)?.schema.name;
       if (name !== undefined) tables.push(name);
@@ -65,7 +68,11 @@ export class Armer {
 
   async #retryParked(signal: AbortSignal): Promise<void> {
     this.#triedAtMs = this.#parts.clock.nowMs();
-    await this.#whileBusy(() => this.#parts.replica.retryParked(), signal);
+    const { replica, clock } = this.#parts;
+    while ((await this.#whileBusy(() => replica.retryParked(RETRY_TRANSACTION), signal))?.messages) {
+      // As long as the write lock was held it is left to the application, which tries again now and then only.
+      await clock.sleep(RETRY_TRANSACTION.milliseconds, signal);
+    }
   }
 
   /** Tries again while another connection holds the lock; undefined when the signal aborts meanwhile. */

@@ -52,6 +52,13 @@ export class MessageEncoder {
     if (this.options.wireFormat === "v0.6") return this.#encodeRows(set, top, options);
     const { maxPayloadBytes, nextNumber } = options;
     const limit = maxPayloadBytes - OVERHEAD_BYTES;
+    if (limit <= 0) {
+      throw new MarmotError(
+        "broker",
+        `Cannot publish: the server takes messages of ${maxPayloadBytes} bytes at most`,
+        { hint: "Raise max_payload of the NATS servers, and max_msg_size of the streams." },
+      );
+    }
     const messages: OutgoingMessage[] = [];
     for (const { body, events } of splitBodies(set, Math.min(limit, TARGET_BYTES))) {
       const parts = Math.ceil(body.length / limit);

@@ -20,7 +20,7 @@ export interface MessageSenderParts {
   readonly log: Log;
   readonly statistics: Statistics;
   /** Called when a message may not be stored: its shard has to drain. */
-  readonly onFailure: (state: ShardPublishing, error: unknown) => void;
+  readonly onFailure: (state: ShardPublishing, message: OutgoingMessage, error: unknown) => void;
   /** Called when the outcome of a message is known. */
   readonly onDone: () => void;
 }
@@ -62,7 +62,7 @@ export class MessageSender {
       return sequence;
     } catch (error) {
       statistics.publishFailures++;
-      onFailure(state, error);
+      onFailure(state, message, error);
       return undefined;
     } finally {
       state.inFlight--;

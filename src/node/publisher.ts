@@ -50,7 +50,7 @@ export class Publisher {
     this.#sender = new MessageSender({
       ...parts,
       echoes: this.#echoes,
-      onFailure: (state, error) => this.#noteFailure(state, error),
+      onFailure: (state, { top }, error) => this.#noteFailure(state, top, error),
       onDone: () => this.wake(),
     });
     this.#checked = new CheckedPublisher({ ...parts, scanner: this.#scanner, sender: this.#sender });
@@ -176,14 +176,15 @@ export class Publisher {
     this.wake();
   }
 
-  #noteFailure(state: ShardPublishing, error: unknown): void {
+  #noteFailure(state: ShardPublishing, top: number, error: unknown): void {
     if (this.#signal.aborted) return;
     const level = state.failures === 0 && state.phase === "open" ? "warn" : "debug";
     this.#parts.log[level]("publishing failed, the changes go again", {
       shard: state.shard,
       reason: errorText(error),
     });
-    if (state.phase !== "draining") this.#drain(state, state.position);
+    // Checked messages are sent before the position moves past what they cover.
+    this.#drain(state, Math.max(state.position, top));
   }
 
   #drain(state: ShardPublishing, highestId: number): void {

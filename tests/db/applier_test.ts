@@ -24,3 +24,80 @@ Deno.test("tables of Marmot's that were removed under it end it with a sentence"
   other.close();
   assert.throws(() => world.arm(), { name: "MarmotError", code: "database", message: /were removed/ });
 });
+
+Deno.test("a batch that is parked half way leaves the entries that it would have ended", () => {
+  using world = new TestReplica("CREATE TABLE other (id INTEGER PRIMARY KEY)");
+  world.arm();
+  world.application.exec(
+    "CREATE TABLE t (id INTEGER PRIMARY KEY, v CHECK (v < 100)); INSERT INTO t VALUES (1, 1), (2, 2)",
+  );
+  world.arm();
+  const before = world.entries();
+  assert.equal(world.apply("t", [upsert(1n, 5n), upsert(9n, 1000n)]).parked, 1);
+  assert.deepEqual(world.rows("SELECT * FROM t"), [[1, 1], [2, 2]]);
+  assert.deepEqual(world.entries(), before);
+});
+
+Deno.test("a hidden row whose place was taken by a batch that was parked is still hidden", () => {
+  using world = new TestReplica("CREATE TABLE t (id INTEGER PRIMARY KEY, u UNIQUE, v CHECK (v < 100))");
+  world.arm();
+  world.application.exec("INSERT INTO t VALUES (1, 'x', 1)");
+  assert.equal(world.apply("t", [upsert(2n, "x", 5n)]).hidden, 1);
+  assert.equal(world.apply("t", [upsert(2n, "y", 6n), upsert(3n, "z", 1000n)]).parked, 1);
+  assert.deepEqual(world.rows("SELECT count(*) FROM __marmot__hidden"), [[1]]);
+  world.application.exec(
+    "BEGIN; CREATE TABLE n (id INTEGER PRIMARY KEY, u UNIQUE, v); INSERT INTO n SELECT * FROM t; DROP TABLE t; " +
+      "ALTER TABLE n RENAME TO t; COMMIT",
+  );
+  world.arm();
+  world.replica.retryParked({ rows: 1000, milliseconds: 1000 });
+  assert.deepEqual(world.rows("SELECT count(*) FROM __marmot__hidden"), [[0]]);
+  assert.deepEqual(world.rows("SELECT id, u FROM t"), [[1, "x"], [2, "y"], [3, "z"]]);
+});
+
+Deno.test("a column called like a member of every object parks its table, and ends no node", () => {
+  using world = new TestReplica(SCHEMA);
+  world.arm();
+  const columns = ["id", "v", "constructor"];
+  assert.equal(world.apply("users", [upsert(1n, "x", "y")], { columns, key: [0] }).parked, 1);
+});
+
+Deno.test("a column that was renamed and then dropped is left out of older events", () => {
+  using world = new TestReplica("CREATE TABLE t (id INTEGER PRIMARY KEY, a, v)");
+  world.arm();
+  for (const change of ["RENAME COLUMN a TO b", "DROP COLUMN b"]) {
+    world.application.exec(`ALTER TABLE t ${change}`);
+    world.arm();
+  }
+  assert.equal(world.apply("t", [upsert(1n, "x", "y")], { columns: ["id", "a", "v"], key: [0] }).written, 1);
+  assert.deepEqual(world.rows("SELECT * FROM t"), [[1, "y"]]);
+});
+
+Deno.test("rows of a key with NULL that clash with a pending row are hidden, and come out when it goes", () => {
+  using world = new TestReplica("CREATE TABLE t (a, b, u UNIQUE, PRIMARY KEY (a, b))");
+  world.arm();
+  world.application.exec("INSERT INTO t VALUES (2, 2, 'x')");
+  const list = { kind: "list" as const, key: [1n, null], rows: [[1n, null, "x"]] };
+  assert.deepEqual([world.apply("t", [list]).hidden, world.replica.parkedTables()], [1, []]);
+  world.application.exec("DELETE FROM t");
+  const { run } = world.replica;
+  world.apply("t", [{ kind: "delete", key: [2n, 2n] }], { origin: 1n, run, top: 9 });
+  assert.deepEqual(world.rows("SELECT * FROM t"), [[1, null, "x"]]);
+});
+
+Deno.test("REPLACE that removes one of several rows of a key with NULL is published", () => {
+  using world = new TestReplica(
+    "CREATE TABLE t (a, b, u UNIQUE, PRIMARY KEY (a, b)); INSERT INTO t VALUES (1, NULL, 'x'), (1, NULL, 'y')",
+  );
+  world.arm();
+  world.application.exec("INSERT OR REPLACE INTO t VALUES (2, 2, 'x')");
+  const request = {
+    after: new Map([[1, 0]]),
+    shardOf: () => 1,
+    upTo: Infinity,
+    maxEntries: 10,
+    maxBytes: 1e6,
+  };
+  const events = world.replica.scan(request)?.sets.flatMap((set) => set.events);
+  assert.deepEqual(events?.[0], { kind: "list", key: [1n, null], rows: [[1n, null, "y"]] });
+});

@@ -177,7 +177,7 @@ Deno.test("events of a table that is dropped and comes back under its name (a re
   assert.equal(world.apply("t", [upsert(3n, "between")], { columns }).parked, 1);
   world.application.exec("ALTER TABLE t_new RENAME TO t");
   world.arm();
-  world.replica.retryParked();
+  world.replica.retryParked({ rows: 1000, milliseconds: 1000 });
   assert.deepEqual(world.rows("SELECT v FROM t WHERE id = 3"), [["between"]]);
   assert.deepEqual(world.replica.parkedTables(), []);
 });
@@ -190,7 +190,7 @@ Deno.test("events of a table that stays dropped end after a minute", () => {
   world.arm();
   assert.equal(world.apply("t", [upsert(3n, "at once")], { columns }).parked, 1);
   world.nowMs += 60_000;
-  world.replica.retryParked();
+  world.replica.retryParked({ rows: 1000, milliseconds: 1000 });
   assert.deepEqual(world.replica.parkedTables(), []);
   assert.equal(world.apply("t", [upsert(4n, "a minute later")], { columns }).parked, 0);
 });

@@ -104,13 +104,15 @@ export class Applier {
     return outcome;
   }
 
-  /** Tries parked messages again, in order, until one does not fit. Call in a write transaction. */
-  retryParked(): ApplyOutcome {
+  /** Tries parked messages again, in order, until one does not fit or a bound is reached. Call in a write transaction. */
+  retryParked(bounds: ApplyBounds): ApplyOutcome {
     const outcome = noOutcome();
-    const { parked, pending, log } = this.#parts;
+    const { parked, pending, log, applicant } = this.#parts;
+    const deadline = applicant.nowMs() + bounds.milliseconds;
+    const isFull = () => outcome.written >= bounds.rows || applicant.nowMs() >= deadline;
     pending.load();
     for (const name of parked.tables()) {
-      for (let next = parked.first(name); next; next = parked.first(name)) {
+      for (let next = parked.first(name); next; next = isFull() ? undefined : parked.first(name)) {
         if (!this.#retry(next, outcome)) break;
         parked.release(name, next.id);
         outcome.messages++;
@@ -235,6 +237,7 @@ export class Applier {
     const isEcho = this.#isOwnRun(message) || (message.run === null && message.top !== UNKNOWN_TOP);
     this.#suspendTriggers(table);
     if (table.schema.keyKind === "rowid") this.#touched.add(table);
+    const ended = this.#parts.pending.ended;
     try {
       const events = this.#connection.savepoint(() => this.#batches.apply(table, { message, body, isEcho }));
       outcome.written += events.written;
@@ -245,6 +248,9 @@ export class Applier {
       return undefined;
     } catch (error) {
       if (decideOnApplyError(error) !== "park") throw error;
+      // What the savepoint has undone in the tables is undone in memory too.
+      this.#parts.hidden.load();
+      this.#parts.pending.undo(ended);
       return errorText(error);
     }
   }

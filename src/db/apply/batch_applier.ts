@@ -3,7 +3,7 @@
  * change shields. Within a table the stream order decides; a later event displaces the rows that hold its UNIQUE
  * values. The rules: docs/design.md, "Pending rows" and "UNIQUE tables".
  */
-import type { ChangeEvent, NodeId, Upsert } from "../../wire/batch.ts";
+import type { ChangeEvent, NodeId } from "../../wire/batch.ts";
 import type { BatchBody } from "../../wire/batch_codec.ts";
 import { isSameValue, type Value } from "../../wire/value.ts";
 import type { ArmedTable } from "../rows/armed_tables.ts";
@@ -102,10 +102,12 @@ export class BatchApplier {
     };
     for (const event of events) this.#hidden.drop(table.id, event.identity);
     for (const event of events) {
-      if (event.event.kind !== "upsert") this.#applyPlain(application, event, result);
+      if (event.event.kind === "delete" || (event.event.kind === "list" && table.clashes.isEmpty)) {
+        this.#applyPlain(application, event, result);
+      }
     }
     for (const event of events) {
-      if (event.event.kind !== "upsert") continue;
+      if (event.event.kind === "delete" || (event.event.kind === "list" && table.clashes.isEmpty)) continue;
       if (table.clashes.isEmpty) this.#applyPlain(application, event, result);
       else this.#applyUnique(application, event, result);
     }
@@ -116,12 +118,15 @@ export class BatchApplier {
   /** Brings out the hidden rows that no row clashes with any more. */
   unhide(table: ArmedTable): void {
     for (const hidden of this.#hidden.all(table.id)) {
-      const row = hidden.body.events[0];
-      const isObsolete = row?.kind !== "upsert" || this.#pending.isPending(table.id, hidden.identity);
-      if (!isObsolete) {
+      const event = hidden.body.events[0];
+      if (event !== undefined && !this.#pending.isPending(table.id, hidden.identity)) {
         const { columns } = mapColumns(table, hidden.body);
-        if (table.clashes.find(columns, row.row).length > 0) continue;
-        table.rows.upsert(columns, row.row);
+        const rows = rowsOf(event);
+        if (rows.some((row) => table.clashes.find(columns, row).length > 0)) continue;
+        for (const row of rows) {
+          if (event.kind === "list") table.rows.insert(columns, row);
+          else table.rows.upsert(columns, row);
+        }
       }
       this.#hidden.drop(table.id, hidden.identity);
     }
@@ -161,19 +166,17 @@ export class BatchApplier {
       return;
     }
     this.#endBackfill(application, keyedEvent.identity);
-    if (keyedEvent.event.kind === "list") {
-      for (const row of keyedEvent.event.rows) {
-        this.#displaceClashes(application, { row, identity: keyedEvent.identity }, result);
-      }
-    }
     this.#write(application, keyedEvent, result);
   }
 
   #applyUnique(application: Application, keyedEvent: KeyedEvent, result: AppliedEvents): void {
     const { table } = application;
-    const { row } = keyedEvent.event as Upsert;
-    this.#displaceHidden(application, row);
-    const isBlocked = this.#displaceClashes(application, { row, identity: keyedEvent.identity }, result);
+    let isBlocked = false;
+    for (const row of rowsOf(keyedEvent.event)) {
+      this.#displaceHidden(application, row);
+      isBlocked = this.#displaceClashes(application, { row, identity: keyedEvent.identity }, result) ||
+        isBlocked;
+    }
     if (this.#isKept(application, keyedEvent.identity)) {
       this.#noteOverwritten(application, keyedEvent, result);
       return;
@@ -236,9 +239,12 @@ export class BatchApplier {
     const incoming = table.clashes.identities(mapping.columns, row);
     for (const hidden of hiddenRows) {
       const event = hidden.body.events[0];
-      if (event?.kind !== "upsert" || application.inBatch.has(hidden.identity)) continue;
-      const held = table.clashes.identities(mapColumns(table, hidden.body).columns, event.row);
-      if (!held.some((identity, i) => identity !== null && identity === incoming[i])) continue;
+      if (event === undefined || application.inBatch.has(hidden.identity)) continue;
+      const { columns } = mapColumns(table, hidden.body);
+      const held = rowsOf(event).flatMap((row) => [table.clashes.identities(columns, row)]);
+      if (!held.some((of) => of.some((identity, i) => identity !== null && identity === incoming[i]))) {
+        continue;
+      }
       this.#record(application, "hidden-dropped", hidden.body);
       this.#hidden.drop(table.id, hidden.identity);
     }
@@ -293,6 +299,12 @@ function keyed(table: ArmedTable, mapping: BatchMapping, event: ChangeEvent): Ke
     ? mapping.keyInRow.map((index) => event.row[index] ?? null)
     : mapping.keyInKey.map((index) => event.key[index] ?? null);
   return { event, key, identity: table.rows.identityOf(key) };
+}
+
+/** The rows that an event brings. */
+function rowsOf(event: ChangeEvent): readonly (readonly Value[])[] {
+  if (event.kind === "upsert") return [event.row];
+  return event.kind === "list" ? event.rows : [];
 }
 
 /** Whether the table holds what the event says, in all columns that the event has. */

@@ -61,7 +61,7 @@ export function scanChanges(log: ChangeLog, tables: ArmedTables, request: ScanRe
     const key = entry.key.slice(0, table.schema.key.length);
     const shard = request.shardOf(table, key);
     if (entry.id <= (request.after.get(shard) ?? Infinity)) continue;
-    if (entry.kind === entryKinds.victim && table.rows.has(key)) {
+    if (entry.kind === entryKinds.victim && !hasNull(key) && table.rows.has(key)) {
       hasFalseVictims = true;
       continue;
     }

@@ -6,7 +6,7 @@
 import type { Value } from "../../wire/value.ts";
 import type { ArmedTables } from "../rows/armed_tables.ts";
 import type { ChangeLog } from "./change_log.ts";
-import type { KeyIdentity } from "../schema/key.ts";
+import { hasNull, type KeyIdentity } from "../schema/key.ts";
 import { entryKinds } from "../state/state_tables.ts";
 
 interface Entry {
@@ -93,6 +93,20 @@ export class PendingChanges {
     this.#kept = undefined;
   }
 
+  /** How many entries were ended since the last trim; `undo` goes back to there. */
+  get ended(): number {
+    return this.#done.length;
+  }
+
+  /** Takes back what was ended since `ended` was asked: a savepoint was rolled back. Call in the write transaction. */
+  undo(ended: number): void {
+    if (this.#done.length === ended) return;
+    this.#done.length = ended;
+    this.trim();
+    this.reset();
+    this.load();
+  }
+
   /** Deletes from the log what is done. Call last in a write transaction. */
   trim(): void {
     if (this.#done.length === 0) return;
@@ -115,7 +129,7 @@ export class PendingChanges {
     const identity = table.rows.identityOf(ownKey);
     const entry = entryBehind(rows.get(identity), id, kind);
     rows.set(identity, entry);
-    if (entry.hasVictim && table.rows.has(ownKey)) {
+    if (entry.hasVictim && !hasNull(ownKey) && table.rows.has(ownKey)) {
       this.#end(tableId, identity, (e) => e.kind === entryKinds.victim);
     }
   }

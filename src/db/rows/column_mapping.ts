@@ -61,9 +61,12 @@ function findColumn(table: ArmedTable, name: string | null): number | undefined 
   const folded = foldName(name);
   const found = columns.findIndex((column) => column.name !== null && foldName(column.name) === folded);
   if (found !== -1) return found;
-  const renamed = table.memory.renamedColumns[name];
-  if (renamed !== undefined) return columns.findIndex((column) => column.name === renamed);
-  if (table.memory.droppedColumns.includes(name)) return undefined;
+  // What is remembered has other names' prototypes: a message may say "constructor".
+  const { renamedColumns, droppedColumns } = table.memory;
+  const renamed = Object.hasOwn(renamedColumns, name) ? renamedColumns[name] ?? name : name;
+  const now = columns.findIndex((column) => column.name === renamed);
+  if (now !== -1) return now;
+  if (droppedColumns.includes(renamed)) return undefined;
   throw mismatch(table, `column "${name}" is missing`);
 }
 
@@ -77,9 +80,10 @@ function mismatch(table: ArmedTable, why: string): SchemaMismatchError {
  */
 export function bodyOfRowEvent(table: ArmedTable, event: RowEventV06): BatchBody {
   const isRowid = (name: string) => table.schema.keyKind === "rowid" && foldName(name) === "rowid";
-  const names = [...event.row.keys()];
-  const columns = names.map((name) => isRowid(name) ? null : name);
-  const row: Value[] = [...event.row.values()];
+  // In a fixed order: the original writes the columns in a random one, and each order would be a statement of its own.
+  const fields = [...event.row].sort(([a], [b]) => a < b ? -1 : 1);
+  const columns = fields.map(([name]) => isRowid(name) ? null : name);
+  const row: Value[] = fields.map(([, value]) => value);
   const key = table.schema.key.map((position) => {
     const name = table.schema.columns[position]?.name ?? null;
     const index = columns.findIndex((column) =>
