@@ -330,6 +330,9 @@ Deno.test("hostile messages leave the node up, are said once, and the good messa
           `the good message does not come:
 ${node.log.slice(from)}`,
       });
+      // The log comes through a pipe, and later than what is in the database.
+      const isSaid = hostile.fate !== "ignored" && !("applied" in hostile.fate);
+      if (isSaid) await node.waitForLog(new RegExp(`sequence=${sequence} `), { from });
       assertFate(node, { hostile, sequence, before, log: node.log.slice(from) });
     });
   }
