@@ -89,7 +89,8 @@ export class Publisher {
 
   /** Publishes again whatever is not settled of these tables, after their streams were read to the end. */
   republish(tables: readonly string[]): void {
-    this.#recover(tables.flatMap((table) => this.#router.shardsOf(table)));
+    const armed = tables.flatMap((name) => this.#parts.replica.tables.byName(name) ?? []);
+    this.#recover(armed.flatMap((table) => this.#router.shardsOf(table)));
   }
 
   #recover(shards: readonly number[]): void {

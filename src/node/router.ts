@@ -20,7 +20,7 @@ export class Router {
 
   /** The shard of the row with this key. */
   readonly shardOf = (table: ArmedTable, key: readonly Value[]): number => {
-    if (this.#wireFormat === "batch") return this.#shardOfTable(table.schema.name);
+    if (this.#wireFormat === "batch") return this.#shardOfTable(firstName(table));
     const columns = table.schema.key.map((position, i) =>
       [columnAt(table.schema, position).name ?? "rowid", key[i] ?? null] as const
     );
@@ -28,8 +28,8 @@ export class Router {
   };
 
   /** All shards that changes of the table go to. */
-  shardsOf(table: string): number[] {
-    if (this.#wireFormat === "batch") return [this.#shardOfTable(table)];
+  shardsOf(table: ArmedTable): number[] {
+    if (this.#wireFormat === "batch") return [this.#shardOfTable(firstName(table))];
     return Array.from({ length: this.#shards }, (_, i) => i + 1);
   }
 
@@ -41,4 +41,9 @@ export class Router {
     }
     return shard;
   }
+}
+
+/** A table that is renamed stays in its stream: spread over two it would have no total order. */
+function firstName(table: ArmedTable): string {
+  return table.memory.formerNames[0] ?? table.schema.name;
 }

@@ -23,6 +23,9 @@ import { shardSubject, streamName, type StreamNaming, tableSubject } from "./nam
 import { fetchedMessage } from "./stored_message.ts";
 import { StreamReader } from "./stream_reader.ts";
 
+/** The server's own default, for as long as it has not told its limit. */
+const DEFAULT_MAX_PAYLOAD = 1024 * 1024;
+
 export interface JetStreamChangeStreamsOptions {
   readonly connection: Connection;
   readonly manager: JetStreamManager;
@@ -45,7 +48,7 @@ export class JetStreamChangeStreams implements ChangeStreams {
   readonly #naming: StreamNaming;
   /** Smallest limit that a stream has of its own. */
   readonly #maxMessageBytes: number;
-  #maxPayloadBytes = 0;
+  #maxPayloadBytes: number;
   readonly #inFlight = new Set<Promise<unknown>>();
   #isClosed = false;
 
@@ -54,6 +57,7 @@ export class JetStreamChangeStreams implements ChangeStreams {
     this.#connection = connection;
     this.#manager = manager;
     this.#naming = naming;
+    this.#maxPayloadBytes = connection.nats.info?.max_payload ?? DEFAULT_MAX_PAYLOAD;
     const limits = streams.map((stream) => stream.config.max_msg_size).filter((size) => size > 0);
     this.#maxMessageBytes = Math.min(Infinity, ...limits);
   }
