@@ -127,7 +127,7 @@ export class ApplyLoop {
       this.#room.delete(shard);
       resolve();
     }
-    // Let acknowledgements and file events through between two transactions, and the application, which sleeps between
+    // Let acknowledgements and looks for commits through between two transactions, and the application, which sleeps between
     // two tries at the lock: it would starve if the lock were always taken again at once.
     const heldMs = clock.nowMs() - beganMs;
     if (isShared && heldMs > 1) await clock.sleep(heldMs, signal);

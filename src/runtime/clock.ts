@@ -5,7 +5,7 @@ export interface Clock {
   nowMs(): number;
   /** Resolves after `ms` milliseconds, or at once when the signal aborts. Never rejects. */
   sleep(ms: number, signal: AbortSignal): Promise<void>;
-  /** Resolves when whatever else is ready, such as file and network events, has had its turn. */
+  /** Resolves when whatever else is ready, such as timers and network events, has had its turn. */
   turn(): Promise<void>;
 }
 

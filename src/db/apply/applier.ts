@@ -91,13 +91,13 @@ export class Applier {
   /** Applies messages in order, at least the first. Call in a write transaction. Throws what "retry" and "stop" mean. */
   apply(messages: Iterable<IncomingMessage>, bounds: ApplyBounds): ApplyOutcome {
     const outcome = noOutcome();
-    const { pending, positions, applicant } = this.#parts;
-    const deadline = applicant.nowMs() + bounds.milliseconds;
+    const { pending, positions } = this.#parts;
+    const isFull = this.#bound(outcome, bounds);
     pending.load();
     for (const message of messages) {
       this.#applyMessage(message, outcome);
       outcome.messages++;
-      if (outcome.written >= bounds.rows || applicant.nowMs() >= deadline) break;
+      if (isFull()) break;
     }
     this.#finish();
     positions.save();
@@ -107,9 +107,8 @@ export class Applier {
   /** Tries parked messages again, in order, until one does not fit or a bound is reached. Call in a write transaction. */
   retryParked(bounds: ApplyBounds): ApplyOutcome {
     const outcome = noOutcome();
-    const { parked, pending, log, applicant } = this.#parts;
-    const deadline = applicant.nowMs() + bounds.milliseconds;
-    const isFull = () => outcome.written >= bounds.rows || applicant.nowMs() >= deadline;
+    const { parked, pending, log } = this.#parts;
+    const isFull = this.#bound(outcome, bounds);
     pending.load();
     for (const name of parked.tables()) {
       for (let next = parked.first(name); next; next = isFull() ? undefined : parked.first(name)) {
@@ -121,6 +120,13 @@ export class Applier {
     }
     this.#finish();
     return outcome;
+  }
+
+  /** Tells whether a transaction that begins now has reached its bounds. */
+  #bound(outcome: ApplyOutcome, { rows, milliseconds }: ApplyBounds): () => boolean {
+    const { nowMs } = this.#parts.applicant;
+    const deadline = nowMs() + milliseconds;
+    return () => outcome.written >= rows || nowMs() >= deadline;
   }
 
   /** Whether a parked message is done with. */

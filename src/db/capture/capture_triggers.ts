@@ -18,7 +18,7 @@ export interface CaptureTrigger {
 }
 
 /** Name prefix of the capture triggers of a table; the id survives a renaming of the table. */
-export function captureTriggerPrefix(tableId: number): string {
+function captureTriggerPrefix(tableId: number): string {
   return `${MARMOT_PREFIX}${tableId}_`;
 }
 

@@ -36,13 +36,6 @@ export class PendingChanges {
     this.#tables = tables;
   }
 
-  /** How many rows have entries. */
-  get size(): number {
-    let size = 0;
-    for (const rows of this.#rows.values()) size += rows.size;
-    return size;
-  }
-
   /** The highest log id that was taken in. */
   get loadedTo(): number {
     return this.#loadedTo;
