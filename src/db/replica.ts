@@ -15,7 +15,7 @@ import { ChangeLog } from "./capture/change_log.ts";
 import { scanChanges, type ScanRequest, type ScanResult } from "./capture/change_scan.ts";
 import { Connection, SqliteError } from "./connection.ts";
 import { HiddenRows } from "./apply/hidden_rows.ts";
-import { readMeta, readNodeId, readParents, takeNodeId, writeMeta } from "./state/meta.ts";
+import { readMeta, readNodeId, readParents, recordLogTop, takeNodeId, writeMeta } from "./state/meta.ts";
 import { adoptOriginalState, dropOriginalTriggers, hasOriginalState } from "./capture/original_state.ts";
 import { ParkedMessages } from "./apply/parked_messages.ts";
 import { LOAD_LIMIT, PendingChanges } from "./capture/pending_changes.ts";
@@ -111,7 +111,7 @@ export class Replica {
     const nodeId = options.nodeId ?? this.#keptNodeId(options.log) ?? options.makeNodeId();
     const inode = inodeOf(this.#fileIdentity);
     if (inode !== undefined) writeMeta(connection, "file_identity", inode);
-    takeNodeId(connection, nodeId, this.log.highestId());
+    takeNodeId(connection, nodeId);
     this.nodeId = nodeId;
     const lastRun = Number(readMeta(connection, "last_run") ?? 0n);
     this.run = Math.max(options.nowMs(), lastRun + 1, this.positions.highestRun(nodeId) + 1);
@@ -174,6 +174,11 @@ export class Replica {
     return undefined;
   }
 
+  /** Which file it is on this machine, whatever it is called; '' where the file system does not tell. */
+  get fileIdentity(): string {
+    return this.#fileIdentity ?? "";
+  }
+
   /** Whether another connection has committed since this was asked last. */
   hasNewCommits(): boolean {
     const version = this.connection.integer("PRAGMA data_version");
@@ -227,7 +232,10 @@ export class Replica {
 
   /** Applies messages in order; undefined when the schema has changed since the tables were armed. */
   apply(messages: Iterable<IncomingMessage>, bounds: ApplyBounds): ApplyOutcome | undefined {
-    return this.#writeOnKnownSchema(() => this.#applier.apply(messages, bounds));
+    return this.#writeOnKnownSchema(() => {
+      recordLogTop(this.connection, this.log.highestId());
+      return this.#applier.apply(messages, bounds);
+    });
   }
 
   /** Applies parked messages that fit by now; if any did, there may be more. */

@@ -1,17 +1,23 @@
 /**
  * The composition root of a real node: each part made in order, with the line why it comes there.
  */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { basename } from "node:path";
+import project from "../../deno.json" with { type: "json" };
 import type { Config } from "../config/config.ts";
 import { Replica } from "../db/replica.ts";
 import { DatabaseBusyError, errorText, MarmotError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
 import { systemClock } from "../runtime/clock.ts";
+import { connect, type Connection } from "../stream/connection.ts";
+import { KvNodeClaims } from "../stream/kv_node_claims.ts";
 import { openChangeStreams } from "../stream/open_change_streams.ts";
 import type { NodeId } from "../wire/batch.ts";
 import { decodeSeqMap } from "../wire/seq_map.ts";
 import { Armer } from "./armer.ts";
+import { ClaimKeeper } from "./claim_keeper.ts";
+import { decideOnRival, rivalError, type Self } from "./claim_policy.ts";
+import { describeMachine } from "./machine.ts";
 import { Node } from "./node.ts";
 import { reportProgress } from "./progress.ts";
 import { writeSeqMap } from "./seq_map_file.ts";
@@ -21,9 +27,23 @@ const SAY_BUSY_AFTER_MS = 2000;
 
 /** Runs a node until `stop` aborts. Throws MarmotError where it cannot start or go on. */
 export async function runNode(config: Config, log: Log, stop: AbortSignal): Promise<void> {
+  let nodeId = config.nodeId;
+  // Again only where the id turns out to be another node's, and may be changed.
+  while (await runAs(nodeId, { config, log, stop }) === "needs-new-id") nodeId = makeNodeId();
+}
+
+interface Run {
+  readonly config: Config;
+  readonly log: Log;
+  readonly stop: AbortSignal;
+}
+
+/** One life under one id; without an id, under the one that the database has. */
+async function runAs(givenId: NodeId | undefined, run: Run): Promise<"done" | "needs-new-id"> {
+  const { config, log, stop } = run;
   // The database first: what is wrong with it is the operator's most likely mistake, and needs no network.
-  const replica = await openReplica(config, log, stop);
-  if (!replica) return;
+  const replica = await openReplica({ ...config, nodeId: givenId }, log, stop);
+  if (!replica) return "done";
   try {
     const { nodeId } = replica;
     log.info("node started", {
@@ -35,51 +55,94 @@ export async function runNode(config: Config, log: Log, stop: AbortSignal): Prom
     // Then capture, which must not wait: what the application writes before the broker is there counts as well.
     const armer = new Armer({ replica, clock: systemClock, random: Math.random, log });
     await armer.look(stop);
-    // Then the streams: a node may start long before its broker does.
-    const streams = await whileArmed(armer, () =>
-      openChangeStreams({
-        urls: config.natsUrls,
-        nodeId,
-        streamPrefix: config.streamPrefix,
-        subjectPrefix: config.subjectPrefix,
-        shards: config.shards,
-        replicas: config.logReplicas,
-        maxLogEntries: config.maxLogEntries,
-        compress: config.compress,
-        wireFormat: config.wireFormat,
-        log,
-        signal: stop,
-        random: Math.random,
-      }));
+    // Then the broker: a node may start long before that does.
+    const ports = { clock: systemClock, random: Math.random, log };
+    const { natsUrls: urls, streamPrefix, logReplicas: replicas } = config;
+    const connection = await whileArmed(
+      armer,
+      () => connect({ urls, nodeId, log, signal: stop, random: Math.random }),
+    );
     try {
-      const ports = { clock: systemClock, random: Math.random, streams, log };
-      const node = new Node(replica, ports, {
-        armer,
-        wireFormat: config.wireFormat,
-        compress: config.compress,
-      });
-      const beside = new AbortController();
-      const tasks = [
-        reportProgress(node, { replica, log, clock: systemClock, signal: beside.signal }),
-        writeSeqMap(config.seqMapPath, {
-          positions: replica.positions,
-          log,
-          clock: systemClock,
-          signal: beside.signal,
-        }),
-      ];
-      try {
-        await node.run(stop);
-      } finally {
-        beside.abort();
-        await Promise.all(tasks);
+      // The id before the streams: what another node holds must not be published under, nor read as one's own.
+      const claims = new KvNodeClaims({ connection, streamPrefix, replicas, log });
+      const self = describeSelf(replica);
+      const cursors = () => cursorsOf(replica);
+      const keeper = new ClaimKeeper({ claims, nodeId, self, cursors, ...ports });
+      const rival = await whileArmed(armer, () => keeper.take(stop));
+      if (rival) {
+        if (decideOnRival(rival.claim, self, config.nodeId !== undefined) === "refuse") {
+          throw rivalError(rival, { self, isLost: false });
+        }
+        const { host, path, since } = rival.claim;
+        log.warn("the database file is a copy of a node that is alive: this node takes an id of its own", {
+          idInCopy: nodeId,
+          host,
+          path,
+          since,
+        });
+        return "needs-new-id";
       }
+      await keeper.keep(
+        stop,
+        (signal) => replicate({ ...run, stop: signal }, { replica, armer, connection }),
+      );
     } finally {
-      await streams.close();
+      await connection.close();
     }
   } finally {
     replica.close();
     log.info("node stopped");
+  }
+  return "done";
+}
+
+interface RunParts {
+  readonly replica: Replica;
+  readonly armer: Armer;
+  readonly connection: Connection;
+}
+
+/** Replicates until `stop` aborts, under an id that is ours. */
+async function replicate({ config, log, stop }: Run, parts: RunParts): Promise<void> {
+  const { replica, armer, connection } = parts;
+  const streams = await whileArmed(armer, () =>
+    openChangeStreams({
+      connection,
+      urls: config.natsUrls,
+      nodeId: replica.nodeId,
+      streamPrefix: config.streamPrefix,
+      subjectPrefix: config.subjectPrefix,
+      shards: config.shards,
+      replicas: config.logReplicas,
+      maxLogEntries: config.maxLogEntries,
+      compress: config.compress,
+      wireFormat: config.wireFormat,
+      log,
+      signal: stop,
+      random: Math.random,
+    }));
+  const ports = { clock: systemClock, random: Math.random, streams, log };
+  const node = new Node(replica, ports, {
+    armer,
+    wireFormat: config.wireFormat,
+    compress: config.compress,
+  });
+  const beside = new AbortController();
+  const tasks = [
+    reportProgress(node, { replica, log, clock: systemClock, signal: beside.signal }),
+    writeSeqMap(config.seqMapPath, {
+      positions: replica.positions,
+      log,
+      clock: systemClock,
+      signal: beside.signal,
+    }),
+  ];
+  try {
+    await node.run(stop);
+  } finally {
+    beside.abort();
+    await Promise.all(tasks);
+    await streams.close();
   }
 }
 
@@ -97,7 +160,11 @@ async function whileArmed<T>(armer: Armer, work: () => Promise<T>): Promise<T> {
 }
 
 /** Opens the database, waiting for one that is locked; undefined when the node is stopped meanwhile. */
-async function openReplica(config: Config, log: Log, stop: AbortSignal): Promise<Replica | undefined> {
+async function openReplica(
+  config: Pick<Config, "dbPath" | "nodeId" | "seqMapPath">,
+  log: Log,
+  stop: AbortSignal,
+): Promise<Replica | undefined> {
   for (let waitedMs = 0; !stop.aborted; waitedMs += BUSY_SLEEP_MS) {
     try {
       return Replica.open(config.dbPath, {
@@ -116,6 +183,15 @@ async function openReplica(config: Config, log: Log, stop: AbortSignal): Promise
     }
   }
   return undefined;
+}
+
+function describeSelf(replica: Replica): Self {
+  const path = realpathSync(replica.connection.path);
+  return { machine: describeMachine(), path, file: replica.fileIdentity, version: project.version };
+}
+
+function cursorsOf(replica: Replica): Record<string, number> {
+  return Object.fromEntries(replica.positions.all().map(({ name, cursor }) => [name, cursor]));
 }
 
 /** A node id drawn at random: 63 bits, so that signed tools show it as it is. */

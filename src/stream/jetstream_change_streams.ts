@@ -28,6 +28,8 @@ const DEFAULT_MAX_PAYLOAD = 1024 * 1024;
 
 export interface JetStreamChangeStreamsOptions {
   readonly connection: Connection;
+  /** Whether the connection stays when the streams are closed. */
+  readonly isShared: boolean;
   readonly manager: JetStreamManager;
   readonly naming: StreamNaming;
   /** The streams of all shards as they were set up, shard 1 first. */
@@ -44,6 +46,7 @@ interface Acknowledgement {
 export class JetStreamChangeStreams implements ChangeStreams {
   readonly shards: number;
   readonly #connection: Connection;
+  readonly #isShared: boolean;
   readonly #manager: JetStreamManager;
   readonly #naming: StreamNaming;
   /** Smallest limit that a stream has of its own. */
@@ -52,9 +55,10 @@ export class JetStreamChangeStreams implements ChangeStreams {
   readonly #inFlight = new Set<Promise<unknown>>();
   #isClosed = false;
 
-  constructor({ connection, manager, naming, streams }: JetStreamChangeStreamsOptions) {
+  constructor({ connection, isShared, manager, naming, streams }: JetStreamChangeStreamsOptions) {
     this.shards = streams.length;
     this.#connection = connection;
+    this.#isShared = isShared;
     this.#manager = manager;
     this.#naming = naming;
     this.#maxPayloadBytes = connection.nats.info?.max_payload ?? DEFAULT_MAX_PAYLOAD;
@@ -161,7 +165,7 @@ export class JetStreamChangeStreams implements ChangeStreams {
   async close(): Promise<void> {
     this.#isClosed = true;
     await Promise.allSettled(this.#inFlight);
-    await this.#connection.close();
+    if (!this.#isShared) await this.#connection.close();
   }
 
   async #ask<T>(action: string, question: () => Promise<T>): Promise<T> {

@@ -2,12 +2,14 @@
 import { jetstreamManager } from "@nats-io/jetstream";
 import type { Log } from "../observability/log.ts";
 import type { ChangeStreams } from "./change_streams.ts";
-import { connect, REQUEST_TIMEOUT_MS, retryUntilDone } from "./connection.ts";
+import { connect, type Connection, REQUEST_TIMEOUT_MS, retryUntilDone } from "./connection.ts";
 import { JetStreamChangeStreams } from "./jetstream_change_streams.ts";
 import { assertNaming } from "./names.ts";
 import { setUpStreams } from "./stream_setup.ts";
 
 export interface OpenOptions {
+  /** A connection that is there already, and stays when the streams are closed. */
+  readonly connection?: Connection;
   /** NATS URLs, each of which may be a list with commas. */
   readonly urls: readonly string[];
   readonly nodeId: bigint;
@@ -35,7 +37,7 @@ export async function openChangeStreams(options: OpenOptions): Promise<ChangeStr
   const { streamPrefix, subjectPrefix, compress } = options;
   const naming = { streamPrefix, subjectPrefix, compress };
   assertNaming(naming);
-  const connection = await connect(options);
+  const connection = options.connection ?? await connect(options);
   try {
     const manager = await jetstreamManager(connection.nats, { checkAPI: false, timeout: REQUEST_TIMEOUT_MS });
     const attempt = async () => {
@@ -45,9 +47,10 @@ export async function openChangeStreams(options: OpenOptions): Promise<ChangeStr
     };
     const retry = { ...options, event: "cannot set up the streams, trying again" };
     const streams = await retryUntilDone(attempt, retry);
-    return new JetStreamChangeStreams({ connection, manager, naming, streams });
+    const isShared = options.connection !== undefined;
+    return new JetStreamChangeStreams({ connection, isShared, manager, naming, streams });
   } catch (error) {
-    await connection.close();
+    if (options.connection === undefined) await connection.close();
     throw error;
   }
 }

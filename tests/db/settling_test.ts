@@ -61,6 +61,7 @@ Deno.test("in a copied file the original's events settle what came with the copy
   world.application.exec(
     "UPDATE t SET v = 'inherited' WHERE id = 1; UPDATE t SET v = 'inherited' WHERE id = 2",
   );
+  world.apply("t", [upsert(3n, "what else the original read")]);
   world.reopen({ nodeId: COPIER_ID });
   world.arm();
   world.application.exec("UPDATE t SET v = 'after the copy' WHERE id = 2");
@@ -70,7 +71,24 @@ Deno.test("in a copied file the original's events settle what came with the copy
     top: 50,
   });
   assert.deepEqual(pendingIds(world), [3]);
-  assert.deepEqual(world.rows("SELECT v FROM t"), [["newer at the original"], ["after the copy"]]);
+  assert.deepEqual(world.rows("SELECT v FROM t WHERE id < 3"), [["newer at the original"], [
+    "after the copy",
+  ]]);
+});
+
+Deno.test("what the application wrote in a copied file before Marmot ran on it is not the original's to settle", () => {
+  using world = armedWorld();
+  world.application.exec("UPDATE t SET v = 'inherited' WHERE id = 1");
+  world.apply("t", [upsert(3n, "what else the original read")]);
+  world.replica.close();
+  world.application.exec("UPDATE t SET v = 'before the first start of the copy' WHERE id = 2");
+  world.reopen({ nodeId: COPIER_ID });
+  world.arm();
+  world.apply("t", [upsert(1n, "newer"), upsert(2n, "newer")], { origin: OWN_ID, run: 1, top: 50 });
+  assert.deepEqual(pendingIds(world), [2]);
+  assert.deepEqual(world.rows("SELECT v FROM t WHERE id < 3"), [["newer"], [
+    "before the first start of the copy",
+  ]]);
 });
 
 Deno.test("a message that is not above the highest of its origin settles and writes nothing", () => {
