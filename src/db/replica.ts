@@ -15,7 +15,7 @@ import { ChangeLog } from "./capture/change_log.ts";
 import { scanChanges, type ScanRequest, type ScanResult } from "./capture/change_scan.ts";
 import { Connection, SqliteError } from "./connection.ts";
 import { HiddenRows } from "./apply/hidden_rows.ts";
-import { readMeta, readNodeId, readParents, recordLogTop, takeNodeId, writeMeta } from "./state/meta.ts";
+import { parentsOf, readMeta, readNodeId, recordLogTop, takeNodeId, writeMeta } from "./state/meta.ts";
 import { adoptOriginalState, dropOriginalTriggers, hasOriginalState } from "./capture/original_state.ts";
 import { ParkedMessages } from "./apply/parked_messages.ts";
 import { LOAD_LIMIT, PendingChanges } from "./capture/pending_changes.ts";
@@ -28,6 +28,8 @@ const BUSY_TIMEOUT_MS = 4;
 export interface ReplicaOptions {
   /** The node id; undefined takes the one that the database has, or a new one. */
   readonly nodeId: NodeId | undefined;
+  /** True leaves the id off the record until `keepNodeId`: another node may have it. */
+  readonly isIdProvisional?: boolean;
   /** Makes a node id for a database that has none. */
   readonly makeNodeId: () => NodeId;
   /** The original's positions by stream name, for a database that the original was used with. */
@@ -109,9 +111,6 @@ export class Replica {
     this.positions.load();
     this.#fileIdentity = fileIdentity(connection.path);
     const nodeId = options.nodeId ?? this.#keptNodeId(options.log) ?? options.makeNodeId();
-    const inode = inodeOf(this.#fileIdentity);
-    if (inode !== undefined) writeMeta(connection, "file_identity", inode);
-    takeNodeId(connection, nodeId);
     this.nodeId = nodeId;
     const lastRun = Number(readMeta(connection, "last_run") ?? 0n);
     this.run = Math.max(options.nowMs(), lastRun + 1, this.positions.highestRun(nodeId) + 1);
@@ -122,11 +121,12 @@ export class Replica {
       hidden: this.#hidden,
       parked: this.#parked,
       positions: this.positions,
-      applicant: { nodeId, run: this.run, parents: readParents(connection), nowMs: options.nowMs },
+      applicant: { nodeId, run: this.run, parents: parentsOf(connection, nodeId), nowMs: options.nowMs },
       log: options.log,
     });
     this.#parked.load();
     this.#hidden.load();
+    if (!options.isIdProvisional) this.#putIdOnRecord();
   }
 
   /** Opens the database and makes Marmot's tables in it. Throws DatabaseBusyError, and MarmotError as openDatabase does. */
@@ -172,6 +172,17 @@ export class Replica {
     if (nodeId === undefined || before === undefined || before === inodeOf(this.#fileIdentity)) return nodeId;
     log.warn("the database file is a copy: this node takes an id of its own", { idInCopy: nodeId });
     return undefined;
+  }
+
+  /** Puts a provisional id on record: to be called once it is certain that no other node has it. Throws DatabaseBusyError. */
+  keepNodeId(): void {
+    this.connection.write(() => this.#putIdOnRecord());
+  }
+
+  #putIdOnRecord(): void {
+    const inode = inodeOf(this.#fileIdentity);
+    if (inode !== undefined) writeMeta(this.connection, "file_identity", inode);
+    takeNodeId(this.connection, this.nodeId);
   }
 
   /** Which file it is on this machine, whatever it is called; '' where the file system does not tell. */

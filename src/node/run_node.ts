@@ -42,7 +42,7 @@ interface Run {
 async function runAs(givenId: NodeId | undefined, run: Run): Promise<"done" | "needs-new-id"> {
   const { config, log, stop } = run;
   // The database first: what is wrong with it is the operator's most likely mistake, and needs no network.
-  const replica = await openReplica({ ...config, nodeId: givenId }, log, stop);
+  const replica = await whenUnlocked(() => openReplica(givenId, run), run);
   if (!replica) return "done";
   try {
     const { nodeId } = replica;
@@ -103,8 +103,9 @@ interface RunParts {
 }
 
 /** Replicates until `stop` aborts, under an id that is ours. */
-async function replicate({ config, log, stop }: Run, parts: RunParts): Promise<void> {
-  const { replica, armer, connection } = parts;
+async function replicate(run: Run, { replica, armer, connection }: RunParts): Promise<void> {
+  const { config, log, stop } = run;
+  await whileArmed(armer, () => whenUnlocked(() => replica.keepNodeId(), run));
   const streams = await whileArmed(armer, () =>
     openChangeStreams({
       connection,
@@ -159,21 +160,11 @@ async function whileArmed<T>(armer: Armer, work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Opens the database, waiting for one that is locked; undefined when the node is stopped meanwhile. */
-async function openReplica(
-  config: Pick<Config, "dbPath" | "nodeId" | "seqMapPath">,
-  log: Log,
-  stop: AbortSignal,
-): Promise<Replica | undefined> {
+/** Does what may find the database locked, and waits until it is not; undefined when the node is stopped meanwhile. */
+async function whenUnlocked<T>(work: () => T, { config, log, stop }: Run): Promise<T | undefined> {
   for (let waitedMs = 0; !stop.aborted; waitedMs += BUSY_SLEEP_MS) {
     try {
-      return Replica.open(config.dbPath, {
-        nodeId: config.nodeId,
-        makeNodeId,
-        readSeqMap: () => readSeqMap(config.seqMapPath),
-        nowMs: () => systemClock.nowMs(),
-        log,
-      });
+      return work();
     } catch (error) {
       if (!(error instanceof DatabaseBusyError)) throw error;
       if (waitedMs === SAY_BUSY_AFTER_MS) {
@@ -183,6 +174,17 @@ async function openReplica(
     }
   }
   return undefined;
+}
+
+function openReplica(nodeId: NodeId | undefined, { config, log }: Run): Replica {
+  return Replica.open(config.dbPath, {
+    nodeId,
+    isIdProvisional: true,
+    makeNodeId,
+    readSeqMap: () => readSeqMap(config.seqMapPath),
+    nowMs: () => systemClock.nowMs(),
+    log,
+  });
 }
 
 function describeSelf(replica: Replica): Self {

@@ -153,26 +153,6 @@ Deno.test("a second signal ends a node at once that still waits for NATS", async
   cluster.server.resume();
 });
 
-Deno.test("of two processes with one node id the older stops with a clear sentence, and loses nothing", async () => {
-  await using cluster = await Cluster.start({ nodes: 2, schema: WRITERS_SCHEMA, isStarted: false });
-  const [older, newer] = [cluster.node(1), cluster.node(2)];
-  await older.start();
-  older.sql("INSERT INTO t (id, v) VALUES (1, 'of the older')");
-  await waitUntil(() => older.countPending() === 0, { timeoutMs: 10_000, what: () => older.log });
-  await newer.start({ flags: ["-node-id", "1"] });
-  newer.sql("INSERT INTO t (id, v) VALUES (2, 'of the newer')");
-  const from = older.log.length;
-  assert.equal(await older.waitForExit(), 1);
-  const sentences = older.log.slice(from).split("\n").filter((line) => line.startsWith("marmot: "));
-  assert.deepEqual(sentences, ["marmot: Cannot go on as node 1: another process uses this node id"]);
-  older.sql("INSERT INTO t (id, v) VALUES (3, 'of the older, while it was down')");
-  await older.start({ flags: ["-node-id", "3"] });
-  older.sql("INSERT INTO t (id, v) VALUES (4, 'of the older, under its new id')");
-  newer.sql("INSERT INTO t (id, v) VALUES (5, 'of the newer again')");
-  const content = await cluster.converge();
-  assert.equal(content.get("t")?.split("\n").length, 5);
-});
-
 Deno.test("swaps and clashes of UNIQUE values on both nodes at once end equal", async () => {
   const random = announcedRandom("UNIQUE");
   await using cluster = await Cluster.start({

@@ -154,7 +154,13 @@ export class ClusterNode implements AsyncDisposable {
 
   /** Starts the process; resolves when it replicates, unless told not to wait (a node without its broker never does). */
   async start(
-    { isAwaited = true, flags = [] }: { isAwaited?: boolean; flags?: readonly string[] } = {},
+    { isAwaited = true, flags = [], isIdGiven = true, env = {} }: {
+      isAwaited?: boolean;
+      flags?: readonly string[];
+      /** False lets the node find or draw its id. */
+      isIdGiven?: boolean;
+      env?: Readonly<Record<string, string>>;
+    } = {},
   ): Promise<void> {
     const from = this.log.length;
     const args = [
@@ -163,8 +169,7 @@ export class ClusterNode implements AsyncDisposable {
       "--allow-all",
       "--no-check",
       MAIN,
-      "-node-id",
-      String(this.id),
+      ...(isIdGiven ? ["-node-id", String(this.id)] : []),
       "-db-path",
       this.path,
     ];
@@ -179,6 +184,7 @@ export class ClusterNode implements AsyncDisposable {
     );
     const child = spawn(Deno.execPath(), [...args, ...this.#options.flags, ...flags], {
       stdio: ["ignore", "ignore", "pipe"],
+      env: { ...process.env, ...env },
     });
     this.#child = child;
     child.stderr.setEncoding("utf8").on("data", (text: string) => this.log += text);

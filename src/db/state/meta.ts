@@ -30,13 +30,26 @@ export function readNodeId(connection: Connection): NodeId | undefined {
 }
 
 /**
- * Nodes whose file this one was copied from, each with the highest change log id that is known to have come with
- * the copy: their events up to that id settle entries that came with it.
+ * Nodes whose file this one was copied from, each with the highest change log id that is known to have come with the
+ * copy: their events up to that id settle entries that came with it. A database that was last used with another id than
+ * this is a copy of that node's: what was captured behind the id on record may be the copy's own, and is published.
  */
-export function readParents(connection: Connection): Map<NodeId, number> {
+export function parentsOf(connection: Connection, nodeId: NodeId): Map<NodeId, number> {
   const text = readMeta(connection, "parents");
   const pairs: [string, number][] = typeof text === "string" ? JSON.parse(text) : [];
-  return new Map(pairs.map(([id, top]) => [BigInt(id), top]));
+  const parents = new Map(pairs.map(([id, top]) => [BigInt(id), top]));
+  const former = readNodeId(connection);
+  if (former === undefined || former === nodeId) return parents;
+  parents.set(former, readLogTop(connection));
+  parents.delete(nodeId);
+  return parents;
+}
+
+/** Puts an id on record, and where the file came from. */
+export function takeNodeId(connection: Connection, nodeId: NodeId): void {
+  const parents = [...parentsOf(connection, nodeId)].map(([id, top]) => [id.toString(), top]);
+  writeMeta(connection, "parents", JSON.stringify(parents));
+  writeMeta(connection, "node_id", nodeId.toString());
 }
 
 /**
@@ -49,19 +62,4 @@ export function recordLogTop(connection: Connection, highestLogId: number): void
 
 function readLogTop(connection: Connection): number {
   return Number(readMeta(connection, "log_top") ?? 0n);
-}
-
-/**
- * Takes an id. A database that was used with another id is a copy of that node's: it becomes a parent, of the entries
- * up to the one on record. What was captured behind that may be the copy's own, and is published.
- */
-export function takeNodeId(connection: Connection, nodeId: NodeId): void {
-  const former = readNodeId(connection);
-  if (former !== undefined && former !== nodeId) {
-    const parents = readParents(connection);
-    parents.set(former, readLogTop(connection));
-    parents.delete(nodeId);
-    writeMeta(connection, "parents", JSON.stringify([...parents].map(([id, top]) => [id.toString(), top])));
-  }
-  writeMeta(connection, "node_id", nodeId.toString());
 }
