@@ -79,8 +79,7 @@ export class ClaimKeeper {
       await work(AbortSignal.any([stop, lost.signal]));
     } finally {
       done.abort();
-      await renewing;
-      await this.#release();
+      await this.#end(renewing);
     }
     lost.signal.throwIfAborted();
   }
@@ -201,15 +200,14 @@ export class ClaimKeeper {
     );
   }
 
-  /** Without a broker the claim expires by itself. */
-  async #release(): Promise<void> {
+  /** Gives the claim back, unless the broker takes too long to answer: then it expires by itself. */
+  async #end(renewing: Promise<void>): Promise<void> {
     const { claims, nodeId, clock, log } = this.#parts;
-    if (this.#revision === undefined) return;
+    const given = renewing.then(async () => {
+      if (this.#revision !== undefined) await claims.release(nodeId, this.#revision);
+    }).catch((error) => log.debug("the claim was not given back", { reason: errorText(error) }));
     const waited = new AbortController();
-    const released = claims.release(nodeId, this.#revision)
-      .catch((error) => log.debug("the claim was not given back", { reason: errorText(error) }));
-    this.#revision = undefined;
-    await Promise.race([released, clock.sleep(RELEASE_MS, waited.signal)]);
+    await Promise.race([given, clock.sleep(RELEASE_MS, waited.signal)]);
     waited.abort();
   }
 }

@@ -11,10 +11,13 @@ import type { Log } from "../observability/log.ts";
 import { systemClock } from "../runtime/clock.ts";
 import { connect, type Connection } from "../stream/connection.ts";
 import { KvNodeClaims } from "../stream/kv_node_claims.ts";
+import { shardOfStream } from "../stream/names.ts";
 import { openChangeStreams } from "../stream/open_change_streams.ts";
+import { askForPromises } from "../stream/stream_promises.ts";
 import type { NodeId } from "../wire/batch.ts";
 import { decodeSeqMap } from "../wire/seq_map.ts";
 import { Armer } from "./armer.ts";
+import { BrokerPromises } from "./broker_promises.ts";
 import { ClaimKeeper } from "./claim_keeper.ts";
 import { decideOnRival, rivalError, type Self } from "./claim_policy.ts";
 import { describeMachine } from "./machine.ts";
@@ -84,14 +87,14 @@ async function runAs(givenId: NodeId | undefined, run: Run): Promise<"done" | "n
       }
       await keeper.keep(
         stop,
-        (signal) => replicate({ ...run, stop: signal }, { replica, armer, connection }),
+        (signal) => replicate({ ...run, stop: signal }, { replica, armer, connection, claims }),
       );
     } finally {
       await connection.close();
     }
   } finally {
     replica.close();
-    log.info("node stopped");
+    log.info("node stopped", { node: replica.nodeId });
   }
   return "done";
 }
@@ -100,10 +103,11 @@ interface RunParts {
   readonly replica: Replica;
   readonly armer: Armer;
   readonly connection: Connection;
+  readonly claims: KvNodeClaims;
 }
 
 /** Replicates until `stop` aborts, under an id that is ours. */
-async function replicate(run: Run, { replica, armer, connection }: RunParts): Promise<void> {
+async function replicate(run: Run, { replica, armer, connection, claims }: RunParts): Promise<void> {
   const { config, log, stop } = run;
   await whileArmed(armer, () => whenUnlocked(() => replica.keepNodeId(), run));
   const streams = await whileArmed(armer, () =>
@@ -128,6 +132,21 @@ async function replicate(run: Run, { replica, armer, connection }: RunParts): Pr
     wireFormat: config.wireFormat,
     compress: config.compress,
   });
+  const naming = {
+    streamPrefix: config.streamPrefix,
+    subjectPrefix: config.subjectPrefix,
+    compress: config.compress,
+  };
+  const promises = new BrokerPromises({
+    ...ports,
+    streams: () => askForPromises({ connection, naming, shards: config.shards }),
+    claims: () => claims.all(),
+    leaseMs: () => claims.leaseMs(),
+    storedAtMs: async (stream, sequence) => {
+      const message = await streams.messageAt(shardOfStream(naming, stream) ?? 0, sequence);
+      return message && Date.parse(message.storedAt);
+    },
+  });
   const beside = new AbortController();
   const tasks = [
     reportProgress(node, { replica, log, clock: systemClock, signal: beside.signal }),
@@ -137,6 +156,7 @@ async function replicate(run: Run, { replica, armer, connection }: RunParts): Pr
       clock: systemClock,
       signal: beside.signal,
     }),
+    promises.run(beside.signal),
   ];
   try {
     await node.run(stop);

@@ -2,32 +2,11 @@
 import assert from "node:assert/strict";
 import { statSync } from "node:fs";
 import { hostname } from "node:os";
-import { silentLog } from "../../src/observability/log.ts";
-import { connect } from "../../src/stream/connection.ts";
-import { KvNodeClaims } from "../../src/stream/kv_node_claims.ts";
 import { Cluster, type ClusterNode, waitUntil } from "../support/cluster.ts";
+import { SHORT_LEASE_MS, shortenLease, withClaims } from "../support/claims.ts";
 
 const SCHEMA = "CREATE TABLE t (id INTEGER PRIMARY KEY, v)";
 const WAITING = /another process holds the claim, waiting to see whether it is alive/;
-/** Long enough for a busy machine, short enough for a test. */
-const SHORT_LEASE_MS = 4_000;
-
-/** Makes the bucket before the nodes do, which keep its lease. */
-async function shortenLease(cluster: Cluster): Promise<void> {
-  const signal = new AbortController().signal;
-  const options = { urls: [cluster.server.url], nodeId: 0n, log: silentLog, signal, random: Math.random };
-  const connection = await connect(options);
-  const claims = new KvNodeClaims({
-    connection,
-    streamPrefix: "marmot-changes",
-    replicas: 1,
-    log: silentLog,
-    leaseMs: SHORT_LEASE_MS,
-  });
-  assert.equal(await claims.leaseMs(), SHORT_LEASE_MS);
-  await connection.close();
-}
-
 /** The lines for the operator, without what is logged. */
 function sentencesOf(node: ClusterNode, from = 0): string[] {
   return node.log.slice(from).split("\n").filter((line) => line.startsWith("marmot: "));
@@ -144,7 +123,7 @@ Deno.test("a copy on another machine takes an id of its own, and what it inherit
 
 Deno.test("a node halted past its lease takes its claim back when nobody else has", async () => {
   await using cluster = await Cluster.start({ nodes: 2, schema: SCHEMA, isStarted: false });
-  await shortenLease(cluster);
+  await shortenLease(cluster.server.url);
   for (const node of cluster.nodes) await node.start();
   const halted = cluster.node(1);
   halted.pause();
@@ -157,7 +136,7 @@ Deno.test("a node halted past its lease takes its claim back when nobody else ha
 
 Deno.test("a node halted past its lease stops when another has its id by then, and loses nothing", async () => {
   await using cluster = await Cluster.start({ nodes: 2, schema: SCHEMA, isStarted: false });
-  await shortenLease(cluster);
+  await shortenLease(cluster.server.url);
   const [older, newer] = [cluster.node(1), cluster.node(2)];
   await older.start();
   older.sql("INSERT INTO t VALUES (1, 'of the older')");
@@ -179,7 +158,7 @@ Deno.test("a node halted past its lease stops when another has its id by then, a
 
 Deno.test("nodes go on and keep their ids when nats-server is away for longer than the lease", async () => {
   await using cluster = await Cluster.start({ nodes: 2, schema: SCHEMA, isStarted: false });
-  await shortenLease(cluster);
+  await shortenLease(cluster.server.url);
   for (const node of cluster.nodes) await node.start();
   await cluster.server.stop();
   const stoppedAt = Date.now();
@@ -192,28 +171,17 @@ Deno.test("nodes go on and keep their ids when nats-server is away for longer th
 
 /** Waits until the broker has ended a claim. */
 async function untilExpired(cluster: Cluster, nodeId: bigint): Promise<void> {
-  await withClaims(cluster, async (claims) => {
+  await withClaims(cluster.server.url, async (claims) => {
     const isGone = async () => await claims.find(nodeId) === undefined;
     await waitUntil(isGone, { timeoutMs: 20_000, what: () => `the claim of node ${nodeId} does not expire` });
   });
 }
 
 async function untilHeld(cluster: Cluster, nodeId: bigint, pid: number): Promise<void> {
-  await withClaims(cluster, async (claims) => {
+  await withClaims(cluster.server.url, async (claims) => {
     const isHeld = async () => (await claims.find(nodeId))?.claim.pid === pid;
     await waitUntil(isHeld, { timeoutMs: 20_000, what: () => `process ${pid} does not hold node ${nodeId}` });
   });
-}
-
-async function withClaims(cluster: Cluster, work: (claims: KvNodeClaims) => Promise<void>): Promise<void> {
-  const signal = new AbortController().signal;
-  const options = { urls: [cluster.server.url], nodeId: 0n, log: silentLog, signal, random: Math.random };
-  const connection = await connect(options);
-  try {
-    await work(new KvNodeClaims({ connection, streamPrefix: "marmot-changes", replicas: 1, log: silentLog }));
-  } finally {
-    await connection.close();
-  }
 }
 
 /** Puts a copy of one node's database in the place of another's, as it looks on a machine that gave it the same inode. */
