@@ -1,7 +1,7 @@
 /** The database's file: another one under its name, and a copy of it. */
 import assert from "node:assert/strict";
 import { copyFileSync, renameSync } from "node:fs";
-import { OWN_ID, TestReplica } from "./test_replica.ts";
+import { OTHER_ID, OWN_ID, TestReplica } from "./test_replica.ts";
 
 const SCHEMA = "CREATE TABLE t (id INTEGER PRIMARY KEY)";
 
@@ -35,4 +35,17 @@ Deno.test("a copied file that is started without a node id takes a new one, and 
   const parents = copy.connection.statement("SELECT value FROM __marmot__meta WHERE name = 'parents'").get()
     ?.[0];
   assert.deepEqual(JSON.parse(String(parents)), [[OWN_ID.toString(), 0]]);
+});
+
+Deno.test("an id is on record once it is certain, and one that was refused leaves nothing behind", () => {
+  using world = new TestReplica(SCHEMA);
+  world.arm();
+  const meta = () =>
+    world.rows("SELECT value FROM __marmot__meta WHERE name IN ('node_id', 'parents') ORDER BY name");
+  assert.deepEqual(meta(), [[OWN_ID.toString()], ["[]"]]);
+  world.reopen({ nodeId: OTHER_ID, isIdProvisional: true });
+  assert.deepEqual(meta(), [[OWN_ID.toString()], ["[]"]]);
+  world.replica.keepNodeId();
+  assert.deepEqual(meta(), [[OTHER_ID.toString()], [JSON.stringify([[OWN_ID.toString(), 0]])]]);
+  assert.equal(world.reopen({ nodeId: undefined, isIdProvisional: true }).nodeId, OTHER_ID);
 });

@@ -25,6 +25,12 @@ export interface MessageLayout {
   readonly top?: number;
 }
 
+export interface OpenOptions {
+  readonly nodeId?: NodeId | undefined;
+  readonly isIdProvisional?: boolean;
+  readonly seqMap?: ReadonlyMap<string, number>;
+}
+
 export class TestReplica implements Disposable {
   readonly path: string;
   readonly application: DatabaseSync;
@@ -47,16 +53,17 @@ export class TestReplica implements Disposable {
   }
 
   /** Another life of the process. */
-  reopen(options: { nodeId?: NodeId | undefined; seqMap?: ReadonlyMap<string, number> } = {}): Replica {
+  reopen(options: OpenOptions = {}): Replica {
     this.#replica?.close();
     return this.#replica = this.open(options);
   }
 
-  open(options: { nodeId?: NodeId | undefined; seqMap?: ReadonlyMap<string, number> } = {}): Replica {
+  open(options: OpenOptions = {}): Replica {
     const nodeId = "nodeId" in options ? options.nodeId : OWN_ID;
     const seqMap = options.seqMap ?? new Map();
     return Replica.open(this.path, {
       nodeId,
+      isIdProvisional: options.isIdProvisional ?? false,
       makeNodeId: () => 77n,
       readSeqMap: () => seqMap,
       nowMs: () => this.nowMs,
