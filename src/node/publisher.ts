@@ -93,6 +93,11 @@ export class Publisher {
     this.#recover(armed.flatMap((table) => this.#router.shardsOf(table)));
   }
 
+  /** Publishes again whatever is not settled of a shard, once its stream was read to the end. */
+  recover(shard: number): void {
+    this.#recover([shard]);
+  }
+
   #recover(shards: readonly number[]): void {
     if (!this.#isRunning) return;
     const highest = this.#parts.replica.log.highestId();
