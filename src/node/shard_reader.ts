@@ -81,7 +81,9 @@ export class ShardReader {
       });
     }
     this.#stream = state.name;
-    if (continuity === "made-anew" || continuity === "rolled-back") throw new Error("the stream changes again");
+    if (continuity === "made-anew" || continuity === "rolled-back") {
+      throw new Error("the stream changes again");
+    }
     this.#say(continuity === "trimmed", state);
     if (continuity === "trimmed") return false;
     applyLoop.begin(this.#shard, { stream: state.name, createdAt: state.createdAt });
