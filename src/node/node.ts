@@ -82,7 +82,7 @@ export class Node {
         new ShardReader(i + 1, {
           ...shared,
           applyLoop: this.#applyLoop,
-          onInterrupted: (shard) => this.#publisher.recover(shard),
+          onBegin: (shard) => this.#publisher.recover(shard),
         }),
     );
   }

@@ -27,8 +27,8 @@ export interface ShardReaderParts {
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Log;
-  /** Called when a stream is read on after an interruption: what was sent may be lost, also what was acknowledged. */
-  readonly onInterrupted: (shard: number) => void;
+  /** Called whenever reading begins: what was sent before may be lost, also what was acknowledged. */
+  readonly onBegin: (shard: number) => void;
 }
 
 export class ShardReader {
@@ -37,7 +37,6 @@ export class ShardReader {
   /** Name of the stream, once the broker has told it. */
   #stream: string | undefined;
   #isTrimmed = false;
-  #hasBegun = false;
 
   constructor(shard: number, parts: ShardReaderParts) {
     this.#shard = shard;
@@ -67,7 +66,7 @@ export class ShardReader {
 
   /** Reads until the broker fails, which throws. False if messages that were not read are gone. */
   async #readOn(signal: AbortSignal): Promise<boolean> {
-    const { streams, applyLoop, replica, log, onInterrupted } = this.#parts;
+    const { streams, applyLoop, replica, log, onBegin } = this.#parts;
     const positionOf = ({ name }: StreamState) => replica.positions.get(name);
     let { continuity, state } = await checkContinuity(streams, this.#shard, positionOf);
     if (continuity === "made-anew" || continuity === "rolled-back") {
@@ -87,8 +86,7 @@ export class ShardReader {
     this.#say(continuity === "trimmed", state);
     if (continuity === "trimmed") return false;
     applyLoop.begin(this.#shard, { stream: state.name, createdAt: state.createdAt });
-    if (this.#hasBegun) onInterrupted(this.#shard);
-    this.#hasBegun = true;
+    onBegin(this.#shard);
     for await (const message of streams.read(this.#shard, positionOf(state).cursor + 1, signal)) {
       const room = applyLoop.enqueue(message);
       if (room) await room;
