@@ -229,7 +229,7 @@ export class BatchApplier {
       result.displaced++;
     }
     table.rows.delete(row.key);
-    this.#endBackfill(application, row.identity);
+    // A backfill entry of the row stays: nodes that hold another version of it learn that it is gone.
     this.#noteDisplaced(application, row.key);
   }
 
