@@ -11,6 +11,7 @@ import { Applier, type ApplyBounds, type ApplyOutcome, type IncomingMessage } fr
 import { ArmedTables } from "./rows/armed_tables.ts";
 import { type ArmingReport, armTables } from "./capture/arming.ts";
 import { TriggerPolicy } from "./capture/authorizer.ts";
+import { ConflictJournal } from "./apply/conflict_journal.ts";
 import { ChangeLog } from "./capture/change_log.ts";
 import { scanChanges, type ScanRequest, type ScanResult } from "./capture/change_scan.ts";
 import { Connection, SqliteError } from "./connection.ts";
@@ -88,6 +89,7 @@ export class Replica {
   readonly #pending: PendingChanges;
   readonly #parked: ParkedMessages;
   readonly #hidden: HiddenRows;
+  readonly #journal: ConflictJournal;
   readonly #policy: TriggerPolicy;
   readonly #applier: Applier;
   readonly #readSeqMap: () => ReadonlyMap<string, number>;
@@ -105,6 +107,7 @@ export class Replica {
     this.positions = new StreamPositions(connection);
     this.#parked = new ParkedMessages(connection);
     this.#hidden = new HiddenRows(connection);
+    this.#journal = new ConflictJournal(connection);
     this.#pending = new PendingChanges(this.log, this.tables);
     this.positions.load();
     this.#fileIdentity = fileIdentity(connection.path);
@@ -120,6 +123,7 @@ export class Replica {
       tables: this.tables,
       pending: this.#pending,
       hidden: this.#hidden,
+      journal: this.#journal,
       parked: this.#parked,
       positions: this.positions,
       applicant: { nodeId, run: this.run, parents: readParents(connection), nowMs: options.nowMs },
@@ -127,6 +131,7 @@ export class Replica {
     });
     this.#parked.load();
     this.#hidden.load();
+    this.#journal.load();
   }
 
   /** Opens the database and makes Marmot's tables in it. Throws DatabaseBusyError, and MarmotError as openDatabase does. */
@@ -288,5 +293,6 @@ export class Replica {
     this.positions.load();
     this.#parked.load();
     this.#hidden.load();
+    this.#journal.load();
   }
 }

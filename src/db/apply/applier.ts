@@ -12,6 +12,7 @@ import { decideOnApplyError } from "./apply_policy.ts";
 import type { ArmedTable, ArmedTables, SuspendedTrigger } from "../rows/armed_tables.ts";
 import { type Applicant, type AppliedEvents, BatchApplier } from "./batch_applier.ts";
 import { bodyOfRowEvent } from "../rows/column_mapping.ts";
+import type { ConflictJournal } from "./conflict_journal.ts";
 import type { Connection } from "../connection.ts";
 import type { HiddenRows } from "./hidden_rows.ts";
 import { quoteIdentifier } from "../schema/identifiers.ts";
@@ -57,6 +58,7 @@ interface ApplierParts {
   readonly tables: ArmedTables;
   readonly pending: PendingChanges;
   readonly hidden: HiddenRows;
+  readonly journal: ConflictJournal;
   readonly parked: ParkedMessages;
   readonly positions: StreamPositions;
   readonly applicant: Applicant;
@@ -85,7 +87,7 @@ export class Applier {
   constructor(connection: Connection, parts: ApplierParts) {
     this.#connection = connection;
     this.#parts = parts;
-    this.#batches = new BatchApplier(connection, parts);
+    this.#batches = new BatchApplier(parts);
   }
 
   /** Applies messages in order, at least the first. Call in a write transaction. Throws what "retry" and "stop" mean. */
@@ -256,6 +258,7 @@ export class Applier {
       if (decideOnApplyError(error) !== "park") throw error;
       // What the savepoint has undone in the tables is undone in memory too.
       this.#parts.hidden.load();
+      this.#parts.journal.load();
       this.#parts.pending.undo(ended);
       return errorText(error);
     }

@@ -122,9 +122,28 @@ const DEFINITIONS = [
   )`,
 ];
 
+/** Columns that came after the first release: [table, column, comment-free declaration]. */
+const ADDED_COLUMNS: readonly (readonly [table: string, column: string, type: string])[] = [
+  // Whose event the hidden row is; node id, decimal.
+  ["__marmot__hidden", "origin", "TEXT"],
+  // The row whose pending change has won, until its echo tells where it stands: __marmot__table.id and the key, see key.ts.
+  ["__marmot__conflict", "open_table_id", "INTEGER"],
+  ["__marmot__conflict", "open_key", ""],
+];
+
+const INDEXES = [
+  "CREATE INDEX IF NOT EXISTS __marmot__conflict_open ON __marmot__conflict (open_table_id, open_key) " +
+  "WHERE open_table_id IS NOT NULL",
+];
+
 /** Makes Marmot's tables where they are missing. Call in a write transaction. */
 export function createStateTables(connection: Connection): void {
   for (const sql of DEFINITIONS) connection.exec(sql);
+  for (const [table, column, type] of ADDED_COLUMNS) {
+    const has = connection.prepare("SELECT 1 FROM pragma_table_info(?) WHERE name = ?").get([table, column]);
+    if (!has) connection.exec(`ALTER TABLE ${table} ADD COLUMN ${column} ${type}`);
+  }
+  for (const sql of INDEXES) connection.exec(sql);
 }
 
 export function hasStateTables(connection: Connection): boolean {
