@@ -7,7 +7,8 @@ import { existsSync, statSync } from "node:fs";
 import { MarmotError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
 import type { NodeId } from "../wire/batch.ts";
-import { Applier, type ApplyBounds, type ApplyOutcome, type IncomingMessage } from "./apply/applier.ts";
+import { Applier, type IncomingMessage } from "./apply/applier.ts";
+import type { ApplyBounds, ApplyOutcome } from "./apply/apply_outcome.ts";
 import { ArmedTables } from "./rows/armed_tables.ts";
 import { type ArmingReport, armTables } from "./capture/arming.ts";
 import { TriggerPolicy } from "./capture/authorizer.ts";
@@ -244,6 +245,11 @@ export class Replica {
   /** Tables with messages that wait for their schema. */
   parkedTables(): string[] {
     return this.#parked.tables();
+  }
+
+  /** Tables that have lost events, because too many waited for their schema, and how many messages those were. */
+  tablesInNeedOfResync(): { table: string; lost: number }[] {
+    return this.#parked.inNeedOfResync();
   }
 
   close(): void {

@@ -86,6 +86,15 @@ const DEFINITIONS = [
     reason TEXT NOT NULL
   )`,
 
+  // Tables that have lost events, because too many waited: they need a new copy.
+  `CREATE TABLE IF NOT EXISTS __marmot__resync (
+    table_name TEXT NOT NULL COLLATE NOCASE PRIMARY KEY,
+    stream TEXT NOT NULL,             -- where the first of them stood
+    sequence INTEGER NOT NULL,
+    lost INTEGER NOT NULL,            -- how many messages
+    at_ms INTEGER NOT NULL            -- milliseconds since 1970
+  ) WITHOUT ROWID`,
+
   // Messages that can never be applied, raw.
   `CREATE TABLE IF NOT EXISTS __marmot__quarantine (
     id INTEGER PRIMARY KEY,
