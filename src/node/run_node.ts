@@ -204,6 +204,7 @@ function openReplica(nodeId: NodeId | undefined, { config, log }: Run): Replica 
     readSeqMap: () => readSeqMap(config.seqMapPath),
     nowMs: () => systemClock.nowMs(),
     log,
+    retention: { milliseconds: config.keepMinutes * 60_000, entries: config.keepEntries },
   });
 }
 

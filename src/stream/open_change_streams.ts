@@ -40,15 +40,15 @@ export async function openChangeStreams(options: OpenOptions): Promise<ChangeStr
   const connection = options.connection ?? await connect(options);
   try {
     const manager = await jetstreamManager(connection.nats, { checkAPI: false, timeout: REQUEST_TIMEOUT_MS });
-    const attempt = async () => {
+    const setUp = async () => {
       connection.session.throwIfAborted();
       const hasMetadata = isAtLeast210(connection.nats.info?.version ?? "");
       return await setUpStreams(manager, { ...options, naming, hasMetadata });
     };
     const retry = { ...options, event: "cannot set up the streams, trying again" };
-    const streams = await retryUntilDone(attempt, retry);
+    const streams = await retryUntilDone(setUp, retry);
     const isShared = options.connection !== undefined;
-    return new JetStreamChangeStreams({ connection, isShared, manager, naming, streams });
+    return new JetStreamChangeStreams({ connection, isShared, manager, naming, streams, setUpAgain: setUp });
   } catch (error) {
     if (options.connection === undefined) await connection.close();
     throw error;

@@ -6,6 +6,7 @@
 import type { Connection } from "../connection.ts";
 
 export const CHANGE_LOG = "__marmot__change_log";
+export const SETTLED = "__marmot__settled";
 
 /** Version of the layout below, kept in meta. */
 export const STATE_VERSION = 1n;
@@ -34,6 +35,24 @@ const DEFINITIONS = [
     id INTEGER PRIMARY KEY,           -- ascending, never used again
     table_id INTEGER,                 -- __marmot__table.id
     kind INTEGER DEFAULT 0,           -- entryKinds
+    k0
+  )`,
+
+  // Own messages that were read back, for as long as what they settled is kept.
+  `CREATE TABLE IF NOT EXISTS __marmot__echo (
+    id INTEGER PRIMARY KEY,
+    stream TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    stored_at TEXT NOT NULL,          -- when the server stored the message, '' if unknown
+    at_ms INTEGER NOT NULL,           -- when it was read, milliseconds since 1970
+    first_id INTEGER NOT NULL,        -- __marmot__settled.id of what it settled; first > last: nothing
+    last_id INTEGER NOT NULL
+  )`,
+
+  // Keys of settled entries, in the order in which they were settled; k0, k1, ... as in the change log.
+  `CREATE TABLE IF NOT EXISTS __marmot__settled (
+    id INTEGER PRIMARY KEY,
+    table_id INTEGER,                 -- __marmot__table.id
     k0
   )`,
 
@@ -86,6 +105,15 @@ const DEFINITIONS = [
     reason TEXT NOT NULL
   )`,
 
+  // Tables that have lost events, because too many waited: they need a new copy.
+  `CREATE TABLE IF NOT EXISTS __marmot__resync (
+    table_name TEXT NOT NULL COLLATE NOCASE PRIMARY KEY,
+    stream TEXT NOT NULL,             -- where the first of them stood
+    sequence INTEGER NOT NULL,
+    lost INTEGER NOT NULL,            -- how many messages
+    at_ms INTEGER NOT NULL            -- milliseconds since 1970
+  ) WITHOUT ROWID`,
+
   // Messages that can never be applied, raw.
   `CREATE TABLE IF NOT EXISTS __marmot__quarantine (
     id INTEGER PRIMARY KEY,
@@ -122,9 +150,28 @@ const DEFINITIONS = [
   )`,
 ];
 
+/** Columns that came after the first release: [table, column, comment-free declaration]. */
+const ADDED_COLUMNS: readonly (readonly [table: string, column: string, type: string])[] = [
+  // Whose event the hidden row is; node id, decimal.
+  ["__marmot__hidden", "origin", "TEXT"],
+  // The row whose pending change has won, until its echo tells where it stands: __marmot__table.id and the key, see key.ts.
+  ["__marmot__conflict", "open_table_id", "INTEGER"],
+  ["__marmot__conflict", "open_key", ""],
+];
+
+const INDEXES = [
+  "CREATE INDEX IF NOT EXISTS __marmot__conflict_open ON __marmot__conflict (open_table_id, open_key) " +
+  "WHERE open_table_id IS NOT NULL",
+];
+
 /** Makes Marmot's tables where they are missing. Call in a write transaction. */
 export function createStateTables(connection: Connection): void {
   for (const sql of DEFINITIONS) connection.exec(sql);
+  for (const [table, column, type] of ADDED_COLUMNS) {
+    const has = connection.prepare("SELECT 1 FROM pragma_table_info(?) WHERE name = ?").get([table, column]);
+    if (!has) connection.exec(`ALTER TABLE ${table} ADD COLUMN ${column} ${type}`);
+  }
+  for (const sql of INDEXES) connection.exec(sql);
 }
 
 export function hasStateTables(connection: Connection): boolean {
@@ -132,10 +179,12 @@ export function hasStateTables(connection: Connection): boolean {
     undefined;
 }
 
-/** Widens the change log so that it holds keys of `width` columns. Call in a write transaction. */
+/** Widens the change log, and what is kept of it, so that they hold keys of `width` columns. Call in a write transaction. */
 export function widenChangeLog(connection: Connection, width: number): void {
   const has = keyWidth(connection);
-  for (let i = has; i < width; i++) connection.exec(`ALTER TABLE ${CHANGE_LOG} ADD COLUMN k${i}`);
+  for (let i = has; i < width; i++) {
+    for (const table of [CHANGE_LOG, SETTLED]) connection.exec(`ALTER TABLE ${table} ADD COLUMN k${i}`);
+  }
   if (width > has) connection.forgetStatements();
 }
 
