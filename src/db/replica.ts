@@ -18,7 +18,15 @@ import { type Echo, RetainedEntries, type Retention } from "./capture/retained_e
 import { scanChanges, type ScanRequest, type ScanResult } from "./capture/change_scan.ts";
 import { Connection, SqliteError } from "./connection.ts";
 import { HiddenRows } from "./apply/hidden_rows.ts";
-import { parentsOf, readMeta, readNodeId, recordLogTop, takeNodeId, writeMeta } from "./state/meta.ts";
+import {
+  parentsOf,
+  readLastRun,
+  readMeta,
+  readNodeId,
+  recordLogTop,
+  takeNodeId,
+  writeMeta,
+} from "./state/meta.ts";
 import { adoptOriginalState, dropOriginalTriggers, hasOriginalState } from "./capture/original_state.ts";
 import { ParkedMessages } from "./apply/parked_messages.ts";
 import { LOAD_LIMIT, PendingChanges } from "./capture/pending_changes.ts";
@@ -34,7 +42,7 @@ export const DEFAULT_RETENTION: Retention = { milliseconds: 10 * 60_000, entries
 export interface ReplicaOptions {
   /** The node id; undefined takes the one that the database has, or a new one. */
   readonly nodeId: NodeId | undefined;
-  /** True leaves the id off the record until `keepNodeId`: another node may have it. */
+  /** True leaves the id and the run off the record until `keepNodeId`: another node may have it. */
   readonly isIdProvisional?: boolean;
   /** Makes a node id for a database that has none. */
   readonly makeNodeId: () => NodeId;
@@ -124,9 +132,8 @@ export class Replica {
     this.#fileIdentity = fileIdentity(connection.path);
     const nodeId = options.nodeId ?? this.#keptNodeId(options.log) ?? options.makeNodeId();
     this.nodeId = nodeId;
-    const lastRun = Number(readMeta(connection, "last_run") ?? 0n);
+    const lastRun = readLastRun(connection);
     this.run = Math.max(options.nowMs(), lastRun + 1, this.positions.highestRun(nodeId) + 1);
-    writeMeta(connection, "last_run", BigInt(this.run));
     this.#applier = new Applier(connection, {
       tables: this.tables,
       pending: this.#pending,
@@ -196,7 +203,7 @@ export class Replica {
   #putIdOnRecord(): void {
     const inode = inodeOf(this.#fileIdentity);
     if (inode !== undefined) writeMeta(this.connection, "file_identity", inode);
-    takeNodeId(this.connection, this.nodeId);
+    takeNodeId(this.connection, this.nodeId, this.run);
   }
 
   /** Which file it is on this machine, whatever it is called; '' where the file system does not tell. */

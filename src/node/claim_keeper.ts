@@ -122,7 +122,8 @@ export class ClaimKeeper {
       if (this.#revision !== undefined) return undefined;
     }
     const held = await claims.find(nodeId);
-    if (held && held.claim.life !== self.machine.life) return held;
+    // A broker that was put back to an earlier state may hold the claim of an earlier life.
+    if (held && held.claim.life !== self.machine.life && !this.#isOwnDead(held.claim)) return held;
     this.#revision = held?.revision;
     if (held === undefined) {
       log.info("the claim to the node id had expired: taking it back", { node: nodeId });

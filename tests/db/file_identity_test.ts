@@ -25,6 +25,7 @@ Deno.test("a copied file that is started without a node id takes a new one, and 
   using world = new TestReplica(SCHEMA);
   assert.equal(world.replica.nodeId, OWN_ID);
   assert.equal(world.reopen({ nodeId: undefined }).nodeId, OWN_ID, "the same file keeps its id");
+  const lastRun = world.replica.run;
   world.replica.close();
   world.application.exec("PRAGMA wal_checkpoint(TRUNCATE)");
   world.application.close();
@@ -34,18 +35,19 @@ Deno.test("a copied file that is started without a node id takes a new one, and 
   assert.notEqual(copy.nodeId, OWN_ID);
   const parents = copy.connection.statement("SELECT value FROM __marmot__meta WHERE name = 'parents'").get()
     ?.[0];
-  assert.deepEqual(JSON.parse(String(parents)), [[OWN_ID.toString(), 0]]);
+  assert.deepEqual(JSON.parse(String(parents)), [[OWN_ID.toString(), 0, lastRun]]);
 });
 
 Deno.test("an id is on record once it is certain, and one that was refused leaves nothing behind", () => {
   using world = new TestReplica(SCHEMA);
   world.arm();
+  const { run } = world.replica;
   const meta = () =>
     world.rows("SELECT value FROM __marmot__meta WHERE name IN ('node_id', 'parents') ORDER BY name");
   assert.deepEqual(meta(), [[OWN_ID.toString()], ["[]"]]);
   world.reopen({ nodeId: OTHER_ID, isIdProvisional: true });
   assert.deepEqual(meta(), [[OWN_ID.toString()], ["[]"]]);
   world.replica.keepNodeId();
-  assert.deepEqual(meta(), [[OTHER_ID.toString()], [JSON.stringify([[OWN_ID.toString(), 0]])]]);
+  assert.deepEqual(meta(), [[OTHER_ID.toString()], [JSON.stringify([[OWN_ID.toString(), 0, run]])]]);
   assert.equal(world.reopen({ nodeId: undefined, isIdProvisional: true }).nodeId, OTHER_ID);
 });

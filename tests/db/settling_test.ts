@@ -91,6 +91,20 @@ Deno.test("what the application wrote in a copied file before Marmot ran on it i
   ]]);
 });
 
+Deno.test("a run of the original's id that began after the copy was made settles nothing: it may be another copy's", () => {
+  using world = armedWorld();
+  world.application.exec("UPDATE t SET v = 'mine' WHERE id = 1; UPDATE t SET v = 'mine' WHERE id = 2");
+  world.apply("t", [upsert(3n, "what else the original read")]);
+  const { run } = world.replica;
+  world.reopen({ nodeId: COPIER_ID });
+  world.arm();
+  const stranger = { origin: OWN_ID, top: 50 };
+  world.apply("t", [upsert(1n, "theirs")], { ...stranger, run });
+  world.apply("t", [upsert(2n, "theirs")], { ...stranger, run: run + 1 });
+  assert.deepEqual(pendingIds(world), [2]);
+  assert.deepEqual(world.rows("SELECT v FROM t WHERE id < 3"), [["theirs"], ["mine"]]);
+});
+
 Deno.test("a message that is not above the highest of its origin settles and writes nothing", () => {
   using world = armedWorld();
   const late = world.message("t", [upsert(1n, "late")]);

@@ -12,6 +12,7 @@ import type { BatchMapping } from "../rows/row_access.ts";
 import type { ConflictJournal, ConflictKind, RowName } from "./conflict_journal.ts";
 import type { HiddenRows } from "./hidden_rows.ts";
 import { hasNull, type KeyIdentity } from "../schema/key.ts";
+import type { Parent } from "../state/meta.ts";
 import type { SoundMessage } from "./parked_messages.ts";
 import type { PendingChanges } from "../capture/pending_changes.ts";
 
@@ -19,8 +20,8 @@ import type { PendingChanges } from "../capture/pending_changes.ts";
 export interface Applicant {
   readonly nodeId: NodeId;
   readonly run: number;
-  /** Nodes whose file this one was copied from, with the highest log id that the copy held. */
-  readonly parents: ReadonlyMap<NodeId, number>;
+  /** Nodes whose file this one was copied from. */
+  readonly parents: ReadonlyMap<NodeId, Parent>;
   readonly nowMs: () => number;
 }
 
@@ -36,7 +37,7 @@ export interface AppliedEvents {
 }
 
 export interface Incoming {
-  readonly message: Pick<SoundMessage, "stream" | "sequence" | "origin" | "top">;
+  readonly message: Pick<SoundMessage, "stream" | "sequence" | "origin" | "run" | "top">;
   readonly body: BatchBody;
   /** Whether it is an event of this run of this node. */
   readonly isEcho: boolean;
@@ -142,7 +143,8 @@ export class BatchApplier {
   ): Set<KeyIdentity> {
     const settled = new Set<KeyIdentity>();
     const isOwn = message.origin === this.#applicant.nodeId;
-    const inherited = this.#applicant.parents.get(message.origin);
+    const parent = this.#applicant.parents.get(message.origin);
+    const isOfParent = parent !== undefined && (message.run ?? 0) <= parent.run;
     for (const event of events) {
       const { identity } = event;
       if (isEcho) {
@@ -153,8 +155,7 @@ export class BatchApplier {
         if (isAnswer && this.#pending.settle(table.id, identity, message.top)) settled.add(identity);
       }
       if (settled.has(identity)) this.#journal.close({ tableId: table.id, identity }, message);
-      if (inherited === undefined || isOwn || isEcho) continue;
-      this.#pending.settle(table.id, identity, Math.min(message.top, inherited));
+      if (isOfParent) this.#pending.settle(table.id, identity, Math.min(message.top, parent.top));
     }
     return settled;
   }

@@ -29,27 +29,41 @@ export function readNodeId(connection: Connection): NodeId | undefined {
   return typeof text === "string" ? BigInt(text) : undefined;
 }
 
+/** What a file that was copied has on record of the node that it was copied from. */
+export interface Parent {
+  /** The highest change log id that is known to have come with the copy. */
+  readonly top: number;
+  /** The node's last run at that time: of its later runs nothing is known, they may be a copy's as well. */
+  readonly run: number;
+}
+
 /**
- * Nodes whose file this one was copied from, each with the highest change log id that is known to have come with the
- * copy: their events up to that id settle entries that came with it. A database that was last used with another id than
- * this is a copy of that node's: what was captured behind the id on record may be the copy's own, and is published.
+ * Nodes whose file this one was copied from: their events up to what is on record settle entries that came with the
+ * copy. A database that was last used with another id than this is a copy of that node's. What was captured behind the id
+ * on record may be the copy's own, and is published.
  */
-export function parentsOf(connection: Connection, nodeId: NodeId): Map<NodeId, number> {
+export function parentsOf(connection: Connection, nodeId: NodeId): Map<NodeId, Parent> {
   const text = readMeta(connection, "parents");
-  const pairs: [string, number][] = typeof text === "string" ? JSON.parse(text) : [];
-  const parents = new Map(pairs.map(([id, top]) => [BigInt(id), top]));
+  const rows: [string, number, number?][] = typeof text === "string" ? JSON.parse(text) : [];
+  const parents = new Map(rows.map(([id, top, run = 0]) => [BigInt(id), { top, run }]));
   const former = readNodeId(connection);
   if (former === undefined || former === nodeId) return parents;
-  parents.set(former, readLogTop(connection));
+  parents.set(former, { top: readLogTop(connection), run: readLastRun(connection) });
   parents.delete(nodeId);
   return parents;
 }
 
-/** Puts an id on record, and where the file came from. */
-export function takeNodeId(connection: Connection, nodeId: NodeId): void {
-  const parents = [...parentsOf(connection, nodeId)].map(([id, top]) => [id.toString(), top]);
+/** Puts an id and its run on record, and where the file came from. */
+export function takeNodeId(connection: Connection, nodeId: NodeId, run: number): void {
+  const parents = [...parentsOf(connection, nodeId)].map(([id, { top, run }]) => [id.toString(), top, run]);
   writeMeta(connection, "parents", JSON.stringify(parents));
   writeMeta(connection, "node_id", nodeId.toString());
+  writeMeta(connection, "last_run", BigInt(run));
+}
+
+/** The last run of this database's node, 0 before the first. */
+export function readLastRun(connection: Connection): number {
+  return Number(readMeta(connection, "last_run") ?? 0n);
 }
 
 /**
