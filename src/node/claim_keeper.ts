@@ -123,7 +123,8 @@ export class ClaimKeeper {
     }
     const held = await claims.find(nodeId);
     // A broker that was put back to an earlier state may hold the claim of an earlier life.
-    if (held && held.claim.life !== self.machine.life && !this.#isOwnDead(held.claim)) return held;
+    const isEarlier = held && held.claim.since < this.#since && this.#isOwnDead(held.claim);
+    if (held && held.claim.life !== self.machine.life && !isEarlier) return held;
     this.#revision = held?.revision;
     if (held === undefined) {
       log.info("the claim to the node id had expired: taking it back", { node: nodeId });

@@ -121,6 +121,34 @@ Deno.test("a copy on another machine takes an id of its own, and what it inherit
   assert.equal(nodeIdOf(copy), id);
 });
 
+Deno.test("an original that was down while its copy ran under its id is the one that takes another", async () => {
+  await using cluster = await Cluster.start({ nodes: 2, schema: SCHEMA, isStarted: false });
+  await shortenLease(cluster.server.url);
+  const [original, copy] = [cluster.node(1), cluster.node(2)];
+  await original.start({ isIdGiven: false });
+  original.sql("INSERT INTO t VALUES (1, 'before the copy')");
+  await settled(original);
+  await original.kill();
+  copyOnto(original, copy);
+  const id = nodeIdOf(original);
+  await copy.start({ isIdGiven: false, env: { MARMOT_MACHINE: "elsewhere" } });
+  assert.equal(nodeIdOf(copy), id);
+  copy.sql("INSERT INTO t VALUES (2, 'of the copy'); UPDATE t SET v = 'of the copy, too' WHERE id = 1");
+  await settled(copy);
+  original.sql(
+    "INSERT INTO t VALUES (3, 'of the original, while it was down'); UPDATE t SET v = 'last' WHERE id = 1",
+  );
+  await original.start({ isIdGiven: false });
+  assert.match(original.log, /this node takes an id of its own/);
+  assert.notEqual(nodeIdOf(original), id);
+  await cluster.converge();
+  assert.deepEqual(copy.application.prepare("SELECT v FROM t ORDER BY id").all().map((row) => row["v"]), [
+    "last",
+    "of the copy",
+    "of the original, while it was down",
+  ]);
+});
+
 Deno.test("a node halted past its lease takes its claim back when nobody else has", async () => {
   await using cluster = await Cluster.start({ nodes: 2, schema: SCHEMA, isStarted: false });
   await shortenLease(cluster.server.url);

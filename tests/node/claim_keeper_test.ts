@@ -66,6 +66,13 @@ class World {
     return process;
   }
 
+  async find(): Promise<HeldClaim | undefined> {
+    let held: HeldClaim | undefined;
+    void this.claims.find(NODE).then((found) => held = found);
+    await this.time.pass(1);
+    return held;
+  }
+
   /** As SIGKILL: the process does nothing any more, and the broker is not told. */
   kill(process: Process): void {
     process.life.isOver = true;
@@ -84,10 +91,7 @@ Deno.test("a claim is renewed for as long as the node runs, and carries its curs
   await world.time.pass(20 * LEASE_MS);
   assert.ok(isUp(node));
   assert.equal(world.claims.holderOf(NODE), node.self.machine.life);
-  let held: HeldClaim | undefined;
-  void world.claims.find(NODE).then((found) => held = found);
-  await world.time.pass(1);
-  assert.deepEqual(held?.claim.cursors, { s: 3 });
+  assert.deepEqual((await world.find())?.claim.cursors, { s: 3 });
 });
 
 Deno.test("a clean stop gives the claim back at once", async () => {
@@ -221,4 +225,43 @@ Deno.test("an id by flag is refused, a copied file may take another, a file in u
   assert.equal(decideOnRival(claim, self, true), "refuse");
   assert.equal(decideOnRival(claim, self, false), "new-id");
   assert.equal(decideOnRival({ ...claim, machine: "a" }, self, false), "refuse");
+});
+
+Deno.test("a node is not disturbed by the claim of its own earlier life in a broker that was put back", async () => {
+  const world = new World();
+  const crashed = world.start();
+  await world.time.pass(10);
+  const before = await world.find();
+  world.kill(crashed);
+  const node = world.start();
+  await world.time.pass(1000);
+  assert.ok(before !== undefined && isUp(node));
+  world.claims.restore(before);
+  await world.time.pass(LEASE_MS);
+  assert.ok(isUp(node));
+  assert.equal(world.claims.holderOf(NODE), node.self.machine.life);
+});
+
+Deno.test("a stop waits two seconds at most for a broker that says nothing", async () => {
+  const world = new World();
+  const node = world.start();
+  await world.time.pass(10);
+  world.claims.isSilent = true;
+  await world.time.pass(LEASE_MS);
+  node.stop.abort();
+  await world.time.pass(2000);
+  assert.deepEqual(node.end, { error: undefined });
+});
+
+Deno.test("a stop ends the waiting for another's claim", async () => {
+  const world = new World();
+  const holder = world.start();
+  await world.time.pass(10);
+  world.kill(holder);
+  const waiting = world.start({ machine: "b" });
+  await world.time.pass(1000);
+  const reason = new Error("stopped");
+  waiting.stop.abort(reason);
+  await world.time.pass(1000);
+  assert.deepEqual(waiting.end, { error: reason });
 });

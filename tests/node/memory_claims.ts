@@ -11,6 +11,8 @@ interface Stored extends HeldClaim {
 export class MemoryClaims implements NodeClaims {
   /** While true, nobody gets an answer. */
   isAway = false;
+  /** While true, nobody is even told that there is no answer. */
+  isSilent = false;
   /** Stores the next change without an answer. */
   losesNextAnswer = false;
   readonly #stored = new Map<bigint, Stored>();
@@ -55,6 +57,11 @@ export class MemoryClaims implements NodeClaims {
     });
   }
 
+  /** Puts a claim back that stood there before, as a restored broker does. */
+  restore(held: HeldClaim): void {
+    this.#stored.set(held.nodeId, { ...held, expiresAtMs: this.#time.nowMs + LEASE_MS });
+  }
+
   /** Who holds an id at this moment, whether the broker answers or not. */
   holderOf(nodeId: bigint): string | undefined {
     return this.#held(nodeId)?.claim.life;
@@ -69,6 +76,7 @@ export class MemoryClaims implements NodeClaims {
   #answer<T>(work: () => T): Promise<T> {
     return new Promise((resolve, reject) => {
       this.#time.schedule(1, () => {
+        if (this.isSilent) return;
         if (this.isAway) return reject(new Error("the broker is away"));
         const result = work();
         if (!this.losesNextAnswer) return resolve(result);
