@@ -22,6 +22,7 @@ import { adoptOriginalState, dropOriginalTriggers, hasOriginalState } from "./ca
 import { ParkedMessages } from "./apply/parked_messages.ts";
 import { LOAD_LIMIT, PendingChanges } from "./capture/pending_changes.ts";
 import { createStateTables, hasStateTables, STATE_VERSION } from "./state/state_tables.ts";
+import { UniqueAgreement } from "./apply/unique_agreement.ts";
 import { StreamPositions } from "./state/stream_positions.ts";
 
 /** How long SQLite may wait for a lock by itself, which blocks the event loop. */
@@ -91,6 +92,7 @@ export class Replica {
   readonly #parked: ParkedMessages;
   readonly #hidden: HiddenRows;
   readonly #journal: ConflictJournal;
+  readonly #agreement: UniqueAgreement;
   readonly #policy: TriggerPolicy;
   readonly #applier: Applier;
   readonly #readSeqMap: () => ReadonlyMap<string, number>;
@@ -109,6 +111,7 @@ export class Replica {
     this.#parked = new ParkedMessages(connection);
     this.#hidden = new HiddenRows(connection);
     this.#journal = new ConflictJournal(connection);
+    this.#agreement = new UniqueAgreement(connection, { log: this.log, journal: this.#journal });
     this.#pending = new PendingChanges(this.log, this.tables);
     this.positions.load();
     this.#fileIdentity = fileIdentity(connection.path);
@@ -125,6 +128,7 @@ export class Replica {
       pending: this.#pending,
       hidden: this.#hidden,
       journal: this.#journal,
+      agreement: this.#agreement,
       parked: this.#parked,
       positions: this.positions,
       applicant: { nodeId, run: this.run, parents: readParents(connection), nowMs: options.nowMs },
@@ -133,6 +137,7 @@ export class Replica {
     this.#parked.load();
     this.#hidden.load();
     this.#journal.load();
+    this.#agreement.load();
   }
 
   /** Opens the database and makes Marmot's tables in it. Throws DatabaseBusyError, and MarmotError as openDatabase does. */
@@ -199,6 +204,9 @@ export class Replica {
       const isTakenOver = hasOriginalState(this.connection);
       if (isTakenOver) dropOriginalTriggers(this.connection);
       const armed = armTables(this.connection, { log: this.log, policy: this.#policy, nowMs: this.#nowMs() });
+      for (const table of armed.tables) {
+        if (armed.uniqueChanged.includes(table.id)) this.#agreement.publishDisplaced(table);
+      }
       if (isTakenOver) {
         const { tables } = armed;
         adoptOriginalState(this.connection, {
@@ -238,7 +246,7 @@ export class Replica {
 
   /** Applies parked messages that fit by now; if any did, there may be more. */
   retryParked(bounds: ApplyBounds): ApplyOutcome | undefined {
-    if (this.#parked.tables().length === 0) return undefined;
+    if (this.#parked.tables().length === 0 && this.#hidden.tables().length === 0) return undefined;
     return this.#writeOnKnownSchema(() => this.#applier.retryParked(bounds));
   }
 
@@ -300,5 +308,6 @@ export class Replica {
     this.#parked.load();
     this.#hidden.load();
     this.#journal.load();
+    this.#agreement.load();
   }
 }

@@ -182,6 +182,7 @@ export class ApplyLoop {
       );
       publisher.noteEchoes(shard, numbers);
     }
+    if (outcome.republish.size > 0) publisher.republish([...outcome.republish]);
     publisher.wake();
   }
 }

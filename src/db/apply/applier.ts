@@ -22,6 +22,7 @@ import type { PendingChanges } from "../capture/pending_changes.ts";
 import { quarantine, type QuarantinedMessage } from "./quarantine.ts";
 import type { StreamPositions } from "../state/stream_positions.ts";
 import { isOwnRun, TableApplier, UNKNOWN_TOP } from "./table_applier.ts";
+import type { UniqueAgreement } from "./unique_agreement.ts";
 
 /** A message as it stands in a stream. */
 export interface IncomingMessage {
@@ -41,6 +42,7 @@ interface ApplierParts {
   readonly pending: PendingChanges;
   readonly hidden: HiddenRows;
   readonly journal: ConflictJournal;
+  readonly agreement: UniqueAgreement;
   readonly parked: ParkedMessages;
   readonly positions: StreamPositions;
   readonly applicant: Applicant;
@@ -81,10 +83,14 @@ export class Applier {
     return outcome;
   }
 
-  /** Tries parked messages again, in order, until one does not fit or a bound is reached. Call in a write transaction. */
+  /**
+   * Tries parked messages again, in order, until one does not fit or a bound is reached, and brings hidden rows out that
+   * no row clashes with since an index is gone. Call in a write transaction.
+   */
   retryParked(bounds: ApplyBounds): ApplyOutcome {
     const outcome = noOutcome();
     this.#parts.pending.load();
+    this.#tableApplier.unhide();
     this.#parking.retry(outcome, boundOf(outcome, bounds, this.#parts.applicant.nowMs));
     this.#tableApplier.finish();
     return outcome;

@@ -1,7 +1,7 @@
 /** What became of the messages of one apply transaction, and how large such a transaction may be. */
 import type { AppliedEvents } from "./batch_applier.ts";
 
-export interface ApplyOutcome extends AppliedEvents {
+export interface ApplyOutcome extends Omit<AppliedEvents, "republished"> {
   /** How many of the messages were taken; the others did not fit in the transaction's bounds. */
   messages: number;
   /** Own messages of this run that were read back. */
