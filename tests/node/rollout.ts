@@ -22,7 +22,7 @@ export class Rollout implements Disposable {
   readonly random: Random;
   readonly server: MemoryServer;
   readonly nodes: SimulatedNode[];
-  readonly idleLookMs = 10;
+  readonly idleLookMs = 20;
   readonly #folder = mkdtempSync(join(tmpdir(), "marmot-rollout-"));
 
   constructor({ nodes, schema, seed = 1, shards = 2 }: RolloutOptions) {

@@ -150,8 +150,11 @@ export class BatchApplier {
     const settled = new Set<KeyIdentity>();
     const isOwn = message.origin === this.#applicant.nodeId;
     const inherited = this.#applicant.parents.get(message.origin);
+    const isWhole = mapping.columns.targets.length === table.schema.columns.length;
     for (const event of events) {
       const { identity } = event;
+      // A column came since: the row goes out again with it.
+      if (isOwn && event.event.kind !== "delete" && !isWhole) continue;
       if (isEcho) {
         if (this.#pending.settle(table.id, identity, message.top)) settled.add(identity);
       } else if (isOwn) {
