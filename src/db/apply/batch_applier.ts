@@ -244,8 +244,14 @@ export class BatchApplier {
       result.displaced++;
     }
     table.rows.delete(row.key);
-    this.#endBackfill(application, row.identity);
+    // A backfill entry of the row stays: nodes that hold another version of it learn that it is gone.
+    this.#noteDisplaced(application, row.key);
     if (!isComing && application.isDisputed) this.#publish(application, row.key, result);
+  }
+
+  /** Whoever has displaced a row publishes that it is gone, should the stream lose the message that did it. */
+  #noteDisplaced({ table, message }: Application, key: readonly Value[]): void {
+    if (message.origin === this.#applicant.nodeId) this.#pending.noteDisplaced(table.id, key);
   }
 
   #displaceHidden(application: Application, row: readonly Value[], result: AppliedEvents): void {
@@ -262,8 +268,10 @@ export class BatchApplier {
         continue;
       }
       this.#record(application, "hidden-dropped", { losing: hidden.body, losingOrigin: hidden.origin });
+      const { key } = keyed(table, hiddenMapping, event);
+      this.#noteDisplaced(application, key);
       this.#hidden.drop(table.id, hidden.identity);
-      if (application.isDisputed) this.#publish(application, keyed(table, hiddenMapping, event).key, result);
+      if (application.isDisputed) this.#publish(application, key, result);
     }
   }
 

@@ -92,7 +92,7 @@ export class TableApplier {
       this.#parts.hidden.load();
       this.#parts.journal.load();
       this.#parts.agreement.load();
-      this.#parts.pending.undo(ended);
+      this.#parts.pending.undo(ended, this.#parts.applicant.nowMs());
       return errorText(error);
     }
   }
@@ -103,7 +103,7 @@ export class TableApplier {
     this.#suspended = [];
     for (const table of this.#touched) noteHighestRowid(this.#connection, table.schema, table.identity);
     this.#touched.clear();
-    this.#parts.pending.trim();
+    this.#parts.pending.trim(this.#parts.applicant.nowMs());
   }
 
   /** To be called when a transaction was rolled back. */
