@@ -2,6 +2,8 @@
  * Schema changes rolled out on one node after the other, in every order, with writes on all nodes at every stage: what
  * does not fit waits, and in the end all nodes are equal.
  */
+import assert from "node:assert/strict";
+import { shardOfTable } from "../../src/wire/routing.ts";
 import { Rollout } from "./rollout.ts";
 
 /** One step of a rollout, and how applications write once their node has made it. `n` is another number each time. */
@@ -179,4 +181,19 @@ Deno.test("a change made while its table was parked goes out again with the colu
   await world.time.pass(1000);
   world.sql(2, add);
   await world.converge();
+});
+
+Deno.test("a stream that a newer Marmot writes to is stopped, and the node goes on with the others", async () => {
+  using world = new Rollout({ nodes: 2, schema: `${T}; CREATE TABLE u (id INTEGER PRIMARY KEY)`, shards: 2 });
+  const shards = new Map([["t", shardOfTable("t", 2)], ["u", shardOfTable("u", 2)]]);
+  assert.notEqual(shards.get("t"), shards.get("u"));
+  await world.rest();
+  const payload = new Uint8Array([1]);
+  world.server.store({ shard: shards.get("t") ?? 0, table: "t", format: "batch/2", payload });
+  world.sql(1, "INSERT INTO t (id) VALUES (1); INSERT INTO u VALUES (1)");
+  await world.time.pass(3000);
+  assert.deepEqual(world.rows(2, "SELECT * FROM u"), [[1]]);
+  assert.deepEqual(world.rows(2, "SELECT id FROM t"), [], "nothing behind it is applied");
+  assert.deepEqual(world.rows(2, "SELECT count(*) FROM __marmot__quarantine"), [[0]]);
+  for (const node of world.nodes) assert.equal(node.failure, undefined);
 });

@@ -12,6 +12,10 @@ export interface ApplyOutcome extends Omit<AppliedEvents, "republished"> {
   ignored: number;
   /** Tables of which rows were logged to be published again: see unique_agreement.ts. */
   readonly republish: Set<string>;
+  /** The message that was not taken because a newer Marmot wrote it. */
+  newerFormat:
+    | { readonly stream: string; readonly sequence: number; readonly format: string | null }
+    | undefined;
 }
 
 /** Bounds of one transaction: at least one message is taken, then no more once either is reached. */
@@ -33,6 +37,7 @@ export function noOutcome(): ApplyOutcome {
     quarantined: 0,
     ignored: 0,
     republish: new Set(),
+    newerFormat: undefined,
   };
 }
 
