@@ -31,6 +31,7 @@ import { adoptOriginalState, dropOriginalTriggers, hasOriginalState } from "./ca
 import { ParkedMessages } from "./apply/parked_messages.ts";
 import { LOAD_LIMIT, PendingChanges } from "./capture/pending_changes.ts";
 import { createStateTables, hasStateTables, STATE_VERSION } from "./state/state_tables.ts";
+import { UniqueAgreement } from "./apply/unique_agreement.ts";
 import { type StreamPosition, StreamPositions } from "./state/stream_positions.ts";
 import { decodeMessage } from "../wire/message.ts";
 
@@ -108,6 +109,7 @@ export class Replica {
   readonly #parked: ParkedMessages;
   readonly #hidden: HiddenRows;
   readonly #journal: ConflictJournal;
+  readonly #agreement: UniqueAgreement;
   readonly #policy: TriggerPolicy;
   readonly #applier: Applier;
   readonly #readSeqMap: () => ReadonlyMap<string, number>;
@@ -128,6 +130,7 @@ export class Replica {
     this.#retained = new RetainedEntries(connection, options.retention ?? DEFAULT_RETENTION);
     this.#pending = new PendingChanges(this.log, this.tables, this.#retained);
     this.#journal = new ConflictJournal(connection);
+    this.#agreement = new UniqueAgreement(connection, { log: this.log, journal: this.#journal });
     this.positions.load();
     this.#fileIdentity = fileIdentity(connection.path);
     const nodeId = options.nodeId ?? this.#keptNodeId(options.log) ?? options.makeNodeId();
@@ -139,6 +142,7 @@ export class Replica {
       pending: this.#pending,
       hidden: this.#hidden,
       journal: this.#journal,
+      agreement: this.#agreement,
       parked: this.#parked,
       positions: this.positions,
       applicant: { nodeId, run: this.run, parents: parentsOf(connection, nodeId), nowMs: options.nowMs },
@@ -147,6 +151,7 @@ export class Replica {
     this.#parked.load();
     this.#hidden.load();
     this.#journal.load();
+    this.#agreement.load();
     if (!options.isIdProvisional) this.#putIdOnRecord();
   }
 
@@ -230,6 +235,9 @@ export class Replica {
       const isTakenOver = hasOriginalState(this.connection);
       if (isTakenOver) dropOriginalTriggers(this.connection);
       const armed = armTables(this.connection, { log: this.log, policy: this.#policy, nowMs: this.#nowMs() });
+      for (const table of armed.tables) {
+        if (armed.uniqueChanged.includes(table.id)) this.#agreement.publishDisplaced(table);
+      }
       if (isTakenOver) {
         const { tables } = armed;
         adoptOriginalState(this.connection, {
@@ -273,7 +281,7 @@ export class Replica {
 
   /** Applies parked messages that fit by now; if any did, there may be more. */
   retryParked(bounds: ApplyBounds): ApplyOutcome | undefined {
-    if (this.#parked.tables().length === 0) return undefined;
+    if (this.#parked.tables().length === 0 && this.#hidden.tables().length === 0) return undefined;
     return this.#writeOnKnownSchema(() => this.#applier.retryParked(bounds));
   }
 
@@ -361,5 +369,6 @@ export class Replica {
     this.#parked.load();
     this.#hidden.load();
     this.#journal.load();
+    this.#agreement.load();
   }
 }

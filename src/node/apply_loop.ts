@@ -38,6 +38,8 @@ interface Queue {
   readonly createdAt: string;
   messages: StoredMessage[];
   bytes: number;
+  /** Whether a message stands at its head that only a newer Marmot can read. */
+  isStopped: boolean;
 }
 
 interface Taken {
@@ -50,6 +52,8 @@ export class ApplyLoop {
   readonly #queues = new Map<number, Queue>();
   readonly #wakeup = new Wakeup();
   readonly #room = new Map<number, () => void>();
+  /** Streams that were said to be stopped. */
+  readonly #stopped = new Set<string>();
   #turn = 0;
   #isUntidy = false;
   #captured = 0;
@@ -61,7 +65,7 @@ export class ApplyLoop {
 
   /** Begins a shard anew, at its cursor: what waited of it is dropped. */
   begin(shard: number, { stream, createdAt }: { stream: string; createdAt: string }): void {
-    this.#queues.set(shard, { stream, createdAt, messages: [], bytes: 0 });
+    this.#queues.set(shard, { stream, createdAt, messages: [], bytes: 0, isStopped: false });
   }
 
   /** Forgets what waits of a shard, until it begins anew. */
@@ -88,9 +92,11 @@ export class ApplyLoop {
     this.#wakeup.ring();
   }
 
-  /** How many messages wait. */
+  /** How many messages wait to be applied. */
   get queued(): number {
-    return [...this.#queues.values()].reduce((count, queue) => count + queue.messages.length, 0);
+    let count = 0;
+    for (const queue of this.#queues.values()) if (!queue.isStopped) count += queue.messages.length;
+    return count;
   }
 
   /** Applies what comes until the signal aborts. Throws where the database or this program is not sound. */
@@ -157,8 +163,8 @@ export class ApplyLoop {
     this.#turn++;
     for (let i = 0; i < queues.length; i++) {
       const queue = queues[(i + this.#turn) % queues.length];
-      for (const message of queue?.messages.slice() ?? []) {
-        if (!queue) continue;
+      if (!queue || queue.isStopped) continue;
+      for (const message of queue.messages.slice()) {
         taken.push({ queue, message });
         yield this.#incoming(queue, message);
       }
@@ -171,6 +177,18 @@ export class ApplyLoop {
       ? this.#parts.publisher.echoTopOf(message.shard, sequence, payload)
       : undefined;
     return { stream, createdAt, sequence, storedAt, subject, format, payload, echoTop };
+  }
+
+  /** What a newer Marmot wrote must not be passed over: the stream waits for this node to be upgraded. */
+  #stopStream({ stream, sequence, format }: NonNullable<ApplyOutcome["newerFormat"]>): void {
+    for (const queue of this.#queues.values()) if (queue.stream === stream) queue.isStopped = true;
+    if (this.#stopped.has(stream)) return;
+    this.#stopped.add(stream);
+    this.#parts.log.error("stream stopped: a newer Marmot writes to it, upgrade this node", {
+      stream,
+      sequence,
+      format: format ?? "",
+    });
   }
 
   #note(outcome: ApplyOutcome): void {
@@ -189,6 +207,8 @@ export class ApplyLoop {
       );
       publisher.noteEchoes(shard, numbers);
     }
+    if (outcome.newerFormat) this.#stopStream(outcome.newerFormat);
+    if (outcome.republish.size > 0) publisher.republish([...outcome.republish]);
     publisher.wake();
   }
 }

@@ -52,24 +52,37 @@ export class Armer {
 
   async #lookOnce(signal: AbortSignal): Promise<void> {
     const { replica, clock } = this.#parts;
-    const report = await this.#whileBusy(() => replica.hasNewSchema() ? replica.arm() : undefined, signal);
+    const report = await this.#whileBusy(() => replica.hasNewSchema() ? this.#arm() : undefined, signal);
     if (!report && clock.nowMs() - this.#triedAtMs >= RETRY_INTERVAL_MS) await this.#retryParked(signal);
     if (!report) return;
     this.#say(report);
+    await this.#retryParked(signal);
+  }
+
+  #arm(): ArmingReport {
+    const { replica } = this.#parts;
+    const report = replica.arm();
     // Changes of a renamed table go to the shard of its new name from now on, which may be past them.
     const tables = [...report.appeared, ...report.uncaptured, ...report.renumbered, ...report.renamed.flat()];
     for (const id of [...report.gainedColumns, ...report.uniqueChanged]) {
       const name = replica.tables.byId(id)?.schema.name;
       if (name !== undefined) tables.push(name);
     }
+    // In the same moment: a scan between would publish backfill without looking what it overwrites.
     this.onRepublish([...new Set(tables)]);
-    await this.#retryParked(signal);
+    return report;
   }
 
   async #retryParked(signal: AbortSignal): Promise<void> {
     this.#triedAtMs = this.#parts.clock.nowMs();
     const { replica, clock } = this.#parts;
-    while ((await this.#whileBusy(() => replica.retryParked(RETRY_TRANSACTION), signal))?.messages) {
+    for (;;) {
+      const retry = () => {
+        const outcome = replica.retryParked(RETRY_TRANSACTION);
+        if (outcome?.republish.size) this.onRepublish([...outcome.republish]);
+        return outcome;
+      };
+      if (!(await this.#whileBusy(retry, signal))?.messages) return;
       // As long as the write lock was held it is left to the application, which tries again now and then only.
       await clock.sleep(RETRY_TRANSACTION.milliseconds, signal);
     }

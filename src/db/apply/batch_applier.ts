@@ -5,16 +5,18 @@
  */
 import type { ChangeEvent, NodeId } from "../../wire/batch.ts";
 import type { BatchBody } from "../../wire/batch_codec.ts";
-import { isSameValue, type Value } from "../../wire/value.ts";
+import type { Value } from "../../wire/value.ts";
 import type { ArmedTable } from "../rows/armed_tables.ts";
 import { mapColumns } from "../rows/column_mapping.ts";
 import type { BatchMapping } from "../rows/row_access.ts";
 import type { ConflictJournal, ConflictKind, RowName } from "./conflict_journal.ts";
 import type { HiddenRows } from "./hidden_rows.ts";
+import { hasSameRow, isImageOf, keyed, type KeyedEvent, rowsOf } from "./keyed_events.ts";
 import { hasNull, type KeyIdentity } from "../schema/key.ts";
 import type { Parent } from "../state/meta.ts";
 import type { SoundMessage } from "./parked_messages.ts";
 import type { PendingChanges } from "../capture/pending_changes.ts";
+import type { UniqueAgreement } from "./unique_agreement.ts";
 
 /** Who is applying. */
 export interface Applicant {
@@ -34,6 +36,8 @@ export interface AppliedEvents {
   hidden: number;
   /** Own events that were read back. */
   echoed: number;
+  /** Rows that are to be published again: see unique_agreement.ts. */
+  republished: number;
 }
 
 export interface Incoming {
@@ -41,12 +45,6 @@ export interface Incoming {
   readonly body: BatchBody;
   /** Whether it is an event of this run of this node. */
   readonly isEcho: boolean;
-}
-
-interface KeyedEvent {
-  readonly event: ChangeEvent;
-  readonly key: readonly Value[];
-  readonly identity: KeyIdentity;
 }
 
 /** One message while it is applied. */
@@ -59,12 +57,15 @@ interface Application extends Incoming {
   readonly arrived: Set<KeyIdentity>;
   /** Keys whose row is that of this event or newer: a local change of them was settled by it. */
   readonly settled: ReadonlySet<KeyIdentity>;
+  /** Whether a node is known that displaces other rows than this one, by other UNIQUE indexes. */
+  readonly isDisputed: boolean;
 }
 
 export interface BatchApplierParts {
   readonly pending: PendingChanges;
   readonly hidden: HiddenRows;
   readonly journal: ConflictJournal;
+  readonly agreement: UniqueAgreement;
   readonly applicant: Applicant;
 }
 
@@ -72,12 +73,14 @@ export class BatchApplier {
   readonly #pending: PendingChanges;
   readonly #hidden: HiddenRows;
   readonly #journal: ConflictJournal;
+  readonly #agreement: UniqueAgreement;
   readonly #applicant: Applicant;
 
   constructor(parts: BatchApplierParts) {
     this.#pending = parts.pending;
     this.#hidden = parts.hidden;
     this.#journal = parts.journal;
+    this.#agreement = parts.agreement;
     this.#applicant = parts.applicant;
   }
 
@@ -86,6 +89,8 @@ export class BatchApplier {
     const mapping = mapColumns(table, body);
     const events = body.events.map((event) => keyed(table, mapping, event));
     const settled = this.#settle(table, { message, mapping, events, isEcho });
+    const isTelling = message.run !== null && message.origin !== this.#applicant.nodeId;
+    const republished = isTelling ? this.#agreement.note(table, message.origin, body.uniqueSignature) : 0;
     const application: Application = {
       table,
       message,
@@ -96,6 +101,7 @@ export class BatchApplier {
       arrived: new Set(),
       settled,
       isEcho,
+      isDisputed: this.#agreement.isDisputed(table),
     };
     const result: AppliedEvents = {
       written: 0,
@@ -103,6 +109,7 @@ export class BatchApplier {
       displaced: 0,
       hidden: 0,
       echoed: settled.size,
+      republished,
     };
     for (const event of events) this.#hidden.drop(table.id, event.identity);
     for (const event of events) {
@@ -145,8 +152,11 @@ export class BatchApplier {
     const isOwn = message.origin === this.#applicant.nodeId;
     const parent = this.#applicant.parents.get(message.origin);
     const isOfParent = parent !== undefined && (message.run ?? 0) <= parent.run;
+    const isWhole = mapping.columns.targets.length === table.schema.columns.length;
     for (const event of events) {
       const { identity } = event;
+      // A column came since: the row goes out again with it.
+      if (isOwn && event.event.kind !== "delete" && !isWhole) continue;
       if (isEcho) {
         if (this.#pending.settle(table.id, identity, message.top)) settled.add(identity);
       } else if (isOwn) {
@@ -178,7 +188,7 @@ export class BatchApplier {
     const { table } = application;
     let isBlocked = false;
     for (const row of rowsOf(keyedEvent.event)) {
-      this.#displaceHidden(application, row);
+      this.#displaceHidden(application, row, result);
       isBlocked = this.#displaceClashes(application, { row, identity: keyedEvent.identity }, result) ||
         isBlocked;
     }
@@ -237,6 +247,7 @@ export class BatchApplier {
     table.rows.delete(row.key);
     // A backfill entry of the row stays: nodes that hold another version of it learn that it is gone.
     this.#noteDisplaced(application, row.key);
+    if (!isComing && application.isDisputed) this.#publish(application, row.key, result);
   }
 
   /** Whoever has displaced a row publishes that it is gone, should the stream lose the message that did it. */
@@ -244,7 +255,7 @@ export class BatchApplier {
     if (message.origin === this.#applicant.nodeId) this.#pending.noteDisplaced(table.id, key);
   }
 
-  #displaceHidden(application: Application, row: readonly Value[]): void {
+  #displaceHidden(application: Application, row: readonly Value[], result: AppliedEvents): void {
     const { table, mapping } = application;
     const hiddenRows = this.#hidden.all(table.id);
     if (hiddenRows.length === 0) return;
@@ -252,15 +263,22 @@ export class BatchApplier {
     for (const hidden of hiddenRows) {
       const event = hidden.body.events[0];
       if (event === undefined || application.inBatch.has(hidden.identity)) continue;
-      const { columns } = mapColumns(table, hidden.body);
-      const held = rowsOf(event).flatMap((row) => [table.clashes.identities(columns, row)]);
+      const hiddenMapping = mapColumns(table, hidden.body);
+      const held = rowsOf(event).map((row) => table.clashes.identities(hiddenMapping.columns, row));
       if (!held.some((of) => of.some((identity, i) => identity !== null && identity === incoming[i]))) {
         continue;
       }
       this.#record(application, "hidden-dropped", { losing: hidden.body, losingOrigin: hidden.origin });
-      this.#noteDisplaced(application, keyed(table, mapColumns(table, hidden.body), event).key);
+      const { key } = keyed(table, hiddenMapping, event);
+      this.#noteDisplaced(application, key);
       this.#hidden.drop(table.id, hidden.identity);
+      if (application.isDisputed) this.#publish(application, key, result);
     }
+  }
+
+  #publish({ table }: Application, key: readonly Value[], result: AppliedEvents): void {
+    this.#agreement.publish(table, key);
+    result.republished++;
   }
 
   #write(
@@ -314,40 +332,4 @@ export class BatchApplier {
       atMs: this.#applicant.nowMs(),
     });
   }
-}
-
-function keyed(table: ArmedTable, mapping: BatchMapping, event: ChangeEvent): KeyedEvent {
-  const key = event.kind === "upsert"
-    ? mapping.keyInRow.map((index) => event.row[index] ?? null)
-    : mapping.keyInKey.map((index) => event.key[index] ?? null);
-  return { event, key, identity: table.rows.identityOf(key) };
-}
-
-/** The rows that an event brings. */
-function rowsOf(event: ChangeEvent): readonly (readonly Value[])[] {
-  if (event.kind === "upsert") return [event.row];
-  return event.kind === "list" ? event.rows : [];
-}
-
-/** Whether the table holds what the event says, in all columns that the event has. */
-function isImageOf(table: ArmedTable, { columns }: BatchMapping, { event, key }: KeyedEvent): boolean {
-  const here = table.rows.read(key);
-  const there = event.kind === "delete" ? [] : event.kind === "list" ? event.rows : [event.row];
-  if (here.length !== there.length) return false;
-  const left = [...here];
-  return there.every((row) => {
-    const wanted = columns.sources.map((source) => row[source] ?? null);
-    const at = left.findIndex((candidate) => isSameRow(columns.targets, candidate, wanted));
-    if (at !== -1) left.splice(at, 1);
-    return at !== -1;
-  });
-}
-
-function hasSameRow(rows: readonly Value[][], { columns }: BatchMapping, row: readonly Value[]): boolean {
-  const wanted = columns.sources.map((source) => row[source] ?? null);
-  return rows.some((candidate) => isSameRow(columns.targets, candidate, wanted));
-}
-
-function isSameRow(targets: readonly number[], row: readonly Value[], wanted: readonly Value[]): boolean {
-  return targets.every((target, i) => isSameValue(row[target], wanted[i]));
 }
