@@ -17,6 +17,7 @@ import { Connection, SqliteError } from "./connection.ts";
 import { HiddenRows } from "./apply/hidden_rows.ts";
 import { readMeta, readNodeId, readParents, takeNodeId, writeMeta } from "./state/meta.ts";
 import { adoptOriginalState, dropOriginalTriggers, hasOriginalState } from "./capture/original_state.ts";
+import { readPause } from "./capture/pause.ts";
 import { ParkedMessages } from "./apply/parked_messages.ts";
 import { LOAD_LIMIT, PendingChanges } from "./capture/pending_changes.ts";
 import { createStateTables, hasStateTables, STATE_VERSION } from "./state/state_tables.ts";
@@ -187,9 +188,15 @@ export class Replica {
     return !this.#isSchemaKnown();
   }
 
-  /** Arms all tables as the schema is now. Throws DatabaseBusyError. */
-  arm(): ArmingReport {
+  /** When the operator paused capture, in milliseconds since 1970; undefined where it is not paused. */
+  pausedSinceMs(): number | undefined {
+    return readPause(this.connection);
+  }
+
+  /** Arms all tables as the schema is now; undefined while capture is paused. Throws DatabaseBusyError. */
+  arm(): ArmingReport | undefined {
     const report = this.#write(() => {
+      if (readPause(this.connection) !== undefined) return undefined;
       const isTakenOver = hasOriginalState(this.connection);
       if (isTakenOver) dropOriginalTriggers(this.connection);
       const armed = armTables(this.connection, { log: this.log, policy: this.#policy, nowMs: this.#nowMs() });
@@ -203,6 +210,7 @@ export class Replica {
       }
       return { armed, schemaVersion: this.#readSchemaVersion() };
     });
+    if (!report) return undefined;
     this.tables.set(report.armed.tables);
     this.#schemaVersion = report.schemaVersion;
     this.#pending.reset();

@@ -13,6 +13,10 @@ const LOOK_INTERVAL_MS = 100;
 const RETRY_INTERVAL_MS = 30_000;
 /** Bounds of one write transaction of that. */
 const RETRY_TRANSACTION = { rows: 500, milliseconds: 10 };
+/** Between two looks whether a pause is over. */
+const PAUSED_SLEEP_MS = 100;
+/** How often a pause is said again: one that was forgotten must not stay unseen. */
+const PAUSE_REMINDER_MS = 5 * 60_000;
 /** Between two tries while another connection holds the lock. */
 const BUSY_SLEEP_MS = { min: 2, max: 10 };
 
@@ -31,6 +35,8 @@ export class Armer {
   readonly #said = new Set<string>();
   #looking: Promise<void> | undefined;
   #triedAtMs = 0;
+  /** When the pause was said last, 0 while there is none. */
+  #saidPauseAtMs = 0;
 
   constructor(parts: ArmerParts) {
     this.#parts = parts;
@@ -51,10 +57,15 @@ export class Armer {
   }
 
   async #lookOnce(signal: AbortSignal): Promise<void> {
-    const { replica, clock } = this.#parts;
-    const report = await this.#whileBusy(() => replica.hasNewSchema() ? replica.arm() : undefined, signal);
+    const { replica, clock, log } = this.#parts;
+    const isNew = await this.#whileBusy(() => replica.hasNewSchema(), signal);
+    const pausedSinceMs = isNew ? await this.#whileBusy(() => replica.pausedSinceMs(), signal) : undefined;
+    if (pausedSinceMs !== undefined) return await this.#waitPaused(pausedSinceMs, signal);
+    const report = isNew ? await this.#whileBusy(() => replica.arm(), signal) : undefined;
     if (!report && clock.nowMs() - this.#triedAtMs >= RETRY_INTERVAL_MS) await this.#retryParked(signal);
     if (!report) return;
+    if (this.#saidPauseAtMs > 0) log.info("the pause is over: tables are captured again");
+    this.#saidPauseAtMs = 0;
     this.#say(report);
     // Changes of a renamed table go to the shard of its new name from now on, which may be past them.
     const tables = [...report.appeared, ...report.uncaptured, ...report.renumbered, ...report.renamed.flat()];
@@ -64,6 +75,19 @@ export class Armer {
     }
     this.onRepublish([...new Set(tables)]);
     await this.#retryParked(signal);
+  }
+
+  /** Lets some time pass in a pause: whoever waits for the tables to be armed asks again and again. */
+  async #waitPaused(sinceMs: number, signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#parts;
+    if (clock.nowMs() - this.#saidPauseAtMs >= PAUSE_REMINDER_MS) {
+      this.#saidPauseAtMs = clock.nowMs();
+      const since = new Date(sinceMs).toISOString();
+      log.warn("paused for a migration: nothing is captured, published or applied until marmot pause -end", {
+        since,
+      });
+    }
+    await clock.sleep(PAUSED_SLEEP_MS, signal);
   }
 
   async #retryParked(signal: AbortSignal): Promise<void> {
