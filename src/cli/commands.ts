@@ -6,9 +6,16 @@
 import { nearestName } from "../config/spelling.ts";
 import type { Command } from "./command.ts";
 import { conflictsCommand } from "./commands/conflicts.ts";
+import { parkedCommand } from "./commands/parked.ts";
 import { pauseCommand } from "./commands/pause.ts";
+import { quarantineCommand } from "./commands/quarantine.ts";
 
-export const COMMANDS: readonly Command[] = [conflictsCommand, pauseCommand];
+export const COMMANDS: readonly Command[] = [
+  conflictsCommand,
+  quarantineCommand,
+  parkedCommand,
+  pauseCommand,
+];
 
 export function findCommand(name: string): Command | undefined {
   return COMMANDS.find((command) => command.name === name);

@@ -3,7 +3,7 @@
 import { systemClock } from "../runtime/clock.ts";
 
 /** A running node looks several times a second; one that is busy applying may take longer. */
-const PATIENCE_MS = 5000;
+const PATIENCE_MS = 3000;
 const LOOK_MS = 50;
 
 /** Asks until the answer is true. False where it is not true in time, or a signal stops the process: no node runs. */

@@ -7,6 +7,7 @@ import { existsSync, statSync } from "node:fs";
 import { MarmotError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
 import type { NodeId } from "../wire/batch.ts";
+import type { Value } from "../wire/value.ts";
 import { Applier, type IncomingMessage } from "./apply/applier.ts";
 import type { ApplyBounds, ApplyOutcome } from "./apply/apply_outcome.ts";
 import { ArmedTables } from "./rows/armed_tables.ts";
@@ -21,6 +22,8 @@ import { readMeta, readNodeId, readParents, takeNodeId, writeMeta } from "./stat
 import { adoptOriginalState, dropOriginalTriggers, hasOriginalState } from "./capture/original_state.ts";
 import { readPause } from "./capture/pause.ts";
 import { ParkedMessages } from "./apply/parked_messages.ts";
+import { Quarantine } from "./apply/quarantine.ts";
+import type { RetryResult } from "./apply/quarantine_retry.ts";
 import { LOAD_LIMIT, PendingChanges } from "./capture/pending_changes.ts";
 import { createStateTables, hasStateTables, STATE_VERSION } from "./state/state_tables.ts";
 import { StreamPositions } from "./state/stream_positions.ts";
@@ -92,6 +95,9 @@ export class Replica {
   readonly #parked: ParkedMessages;
   readonly #hidden: HiddenRows;
   readonly #journal: ConflictJournal;
+  readonly #quarantine: Quarantine;
+  /** The last request of the operator that was taken in. */
+  #request: Value | undefined;
   readonly #policy: TriggerPolicy;
   readonly #applier: Applier;
   readonly #readSeqMap: () => ReadonlyMap<string, number>;
@@ -110,6 +116,7 @@ export class Replica {
     this.#parked = new ParkedMessages(connection);
     this.#hidden = new HiddenRows(connection);
     this.#journal = new ConflictJournal(connection);
+    this.#quarantine = new Quarantine(connection);
     this.#pending = new PendingChanges(this.log, this.tables);
     this.positions.load();
     this.#fileIdentity = fileIdentity(connection.path);
@@ -128,12 +135,15 @@ export class Replica {
       journal: this.#journal,
       parked: this.#parked,
       positions: this.positions,
+      quarantine: this.#quarantine,
+      changeLog: this.log,
       applicant: { nodeId, run: this.run, parents: readParents(connection), nowMs: options.nowMs },
       log: options.log,
     });
     this.#parked.load();
     this.#hidden.load();
     this.#journal.load();
+    this.#quarantine.load();
   }
 
   /** Opens the database and makes Marmot's tables in it. Throws DatabaseBusyError, and MarmotError as openDatabase does. */
@@ -250,6 +260,21 @@ export class Replica {
     return this.#writeOnKnownSchema(() => this.#applier.retryParked(bounds));
   }
 
+  /** Takes in what a command of the operator has changed in Marmot's tables, and returns whether there was anything. */
+  takeOperatorRequest(): boolean {
+    const request = readMeta(this.connection, "operator_request");
+    if (request === this.#request) return false;
+    this.#request = request;
+    this.#parked.load();
+    this.#quarantine.load();
+    return true;
+  }
+
+  /** Tries the first message in quarantine behind an id that the operator wants to have tried; undefined if there is none. */
+  retryQuarantined(after: number): RetryResult | undefined {
+    return this.#writeOnKnownSchema(() => this.#applier.retryQuarantined(after));
+  }
+
   /** Tables with messages that wait for their schema. */
   parkedTables(): string[] {
     return this.#parked.tables();
@@ -308,5 +333,6 @@ export class Replica {
     this.#parked.load();
     this.#hidden.load();
     this.#journal.load();
+    this.#quarantine.load();
   }
 }

@@ -42,7 +42,7 @@ export interface Incoming {
   readonly isEcho: boolean;
 }
 
-interface KeyedEvent {
+export interface KeyedEvent {
   readonly event: ChangeEvent;
   readonly key: readonly Value[];
   readonly identity: KeyIdentity;
@@ -308,7 +308,8 @@ export class BatchApplier {
   }
 }
 
-function keyed(table: ArmedTable, mapping: BatchMapping, event: ChangeEvent): KeyedEvent {
+/** An event with its key as the local table has it. */
+export function keyed(table: ArmedTable, mapping: BatchMapping, event: ChangeEvent): KeyedEvent {
   const key = event.kind === "upsert"
     ? mapping.keyInRow.map((index) => event.row[index] ?? null)
     : mapping.keyInKey.map((index) => event.key[index] ?? null);
