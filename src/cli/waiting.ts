@@ -6,10 +6,11 @@ import { systemClock } from "../runtime/clock.ts";
 const PATIENCE_MS = 3000;
 const LOOK_MS = 50;
 
-/** Asks until the answer is true. False where it is not true in time, or a signal stops the process: no node runs. */
+/** Asks until the answer is true. False where it is not true in time: no node runs. Throws when a signal stops the process. */
 export async function waitForNode(isDone: () => boolean, stop: AbortSignal): Promise<boolean> {
   for (let waitedMs = 0; !isDone(); waitedMs += LOOK_MS) {
-    if (waitedMs >= PATIENCE_MS || stop.aborted) return false;
+    if (waitedMs >= PATIENCE_MS) return false;
+    stop.throwIfAborted();
     await systemClock.sleep(LOOK_MS, stop);
   }
   return true;

@@ -28,6 +28,10 @@ Deno.test("marmot parked lists tables that wait: why, since where, and how much"
   );
   const { parked } = JSON.parse((await runCommand(["parked", "-json", "-db-path", world.path])).output);
   assert.deepEqual([parked[0].table, parked[0].messages, parked[0].sequence], ["Users", 3, 1]);
+  assert.equal(
+    (await runCommand(["quarantine", "-db-path", world.path])).output,
+    "Nothing is in quarantine.\nEvents of 1 table wait besides: marmot parked lists them.\n",
+  );
   const shown = await runCommand(["parked", "show", "USERS", "-limit", "1", "-db-path", world.path]);
   assert.equal(
     shown.output,

@@ -83,6 +83,27 @@ Deno.test("a message stays where a later event of its table was applied: nothing
   assert.deepEqual(world.rows("SELECT retry, reason FROM __marmot__quarantine"), [[0, result.reason]]);
 });
 
+Deno.test("what was applied before, in the same transaction, does not follow", () => {
+  using world = makeWorld();
+  const before = world.message("t", [upsert(2n, "before")], { origin: 3n });
+  const message = { ...world.message("t", [upsert(2n, "two")]), format: "batch/2" };
+  const after = world.message("other", [upsert(7n)], { origin: 3n });
+  assert.equal(world.replica.apply([before, message, after], BOUNDS)?.messages, 3);
+  upgrade(world);
+  assert.deepEqual(retryAll(world), [{ id: 1, kind: "applied", table: "t" }]);
+  assert.deepEqual(world.rows("SELECT v FROM t WHERE id = 2"), [["two"]]);
+});
+
+Deno.test("what was applied behind it in the same transaction follows", () => {
+  using world = makeWorld();
+  const message = { ...world.message("t", [upsert(2n, "two")]), format: "batch/2" };
+  const after = world.message("t", [upsert(2n, "after")], { origin: 3n });
+  assert.equal(world.replica.apply([message, after], BOUNDS)?.messages, 2);
+  upgrade(world);
+  assert.equal(retryAll(world)[0]?.kind, "stays");
+  assert.deepEqual(world.rows("SELECT v FROM t WHERE id = 2"), [["after"]]);
+});
+
 Deno.test("an id that followed a discarded message is not taken for what followed a new one", () => {
   using world = makeWorld();
   quarantine(world, [upsert(2n, "two")]);

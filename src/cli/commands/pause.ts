@@ -27,8 +27,8 @@ export const pauseCommand = defineCommand({
       words: "",
       text:
         "Removes the capture triggers, so that columns and indexes can be dropped and tables rebuilt. Until -end the " +
-        "node captures, publishes and applies nothing; then it publishes the rows of every table again, and " +
-        "what other nodes wrote to the same rows meanwhile wins.",
+        "node captures, publishes and applies nothing; then it publishes the rows of every table again, and what " +
+        "came from other nodes meanwhile wins. Let the application of one paused node write at most, and end its pause first.",
       run: (call) => call.options.end ? end(call) : begin(call),
     },
   ],
@@ -69,7 +69,7 @@ async function end({ options, terminal, stop }: Call<typeof OPTIONS>): Promise<v
   terminal.writeOutput(
     isArmed
       ? "The pause is over, and the node captures again.\n"
-      : "The pause is over. No node runs on this database: capture begins again when one starts, and what is\n" +
-        "written until then is found too.\n",
+      : "The pause is over. No node has noticed yet: capture begins again when one runs on this database, and what\n" +
+        "is written until then is found too.\n",
   );
 }

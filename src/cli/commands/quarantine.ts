@@ -11,6 +11,7 @@ import {
   markForRetry,
   type QuarantineRecord,
 } from "../../db/operator/quarantine_box.ts";
+import { listParkedTables } from "../../db/operator/parked_tables.ts";
 import { MarmotError } from "../../errors.ts";
 import { type Call, defineCommand } from "../command.ts";
 import { isConfirmed, yesOption } from "../confirmation.ts";
@@ -54,14 +55,16 @@ export const quarantineCommand = defineCommand({
 });
 
 function list({ options, terminal }: QuarantineCall): void {
-  const { records, count } = withOperatorAccess(options.dbPath, (connection) => ({
+  const { records, count, parked } = withOperatorAccess(options.dbPath, (connection) => ({
     records: listQuarantine(connection, options.limit),
     count: countQuarantine(connection),
+    parked: listParkedTables(connection).length,
   }));
   if (options.json) return terminal.writeOutput(jsonText(records.map(recordJson)));
-  if (count === 0) return terminal.writeOutput("Nothing is in quarantine.\n");
   const lines = records.flatMap((record) => [headLine(record), `    ${plainText(record.reason)}`]);
+  if (count === 0) lines.push("Nothing is in quarantine.");
   if (count > records.length) lines.push(`${count - records.length} older ones: -limit ${count} lists all.`);
+  if (parked > 0) lines.push(`Events of ${counted(parked, "table")} wait besides: marmot parked lists them.`);
   terminal.writeOutput(joinLines(lines));
 }
 

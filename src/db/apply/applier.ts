@@ -132,6 +132,7 @@ export class Applier {
 
   #quarantine(message: QuarantinedMessage, error: unknown): void {
     const reason = errorText(error);
+    this.#tableApplier.noteFollowed();
     const gone = this.#parts.quarantine.put(message, { reason, atMs: this.#parts.applicant.nowMs() });
     if (gone > 0) {
       this.#parts.log.error("quarantine is full: its oldest messages are lost to this node", { gone });

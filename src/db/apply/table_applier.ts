@@ -82,13 +82,18 @@ export class TableApplier {
     }
   }
 
+  /** Keeps what was applied as what follows the messages in quarantine. Call before another one is put there. */
+  noteFollowed(upTo = newestQuarantined(this.#connection)): void {
+    noteFollowed(this.#connection, this.#applied, upTo);
+    this.#applied.clear();
+  }
+
   /**
    * To be called last in a transaction. What was applied follows the messages in quarantine up to an id: all, unless it
    * comes from there itself.
    */
-  finish(followedUpTo = newestQuarantined(this.#connection)): void {
-    noteFollowed(this.#connection, this.#applied, followedUpTo);
-    this.#applied.clear();
+  finish(followedUpTo?: number): void {
+    this.noteFollowed(followedUpTo);
     for (const trigger of this.#suspended.reverse()) this.#connection.exec(trigger.sql);
     this.#suspended = [];
     for (const table of this.#touched) noteHighestRowid(this.#connection, table.schema, table.identity);
