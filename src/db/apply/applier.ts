@@ -127,6 +127,7 @@ export class Applier {
       outcome.quarantined++;
     }
     const { stream: name, createdAt, sequence: cursor, storedAt } = message;
+    this.#parts.pending.endMessage({ stream: name, sequence: cursor, storedAt });
     this.#parts.positions.set({ name, createdAt, cursor, storedAt });
   }
 

@@ -234,7 +234,13 @@ export class BatchApplier {
       result.displaced++;
     }
     table.rows.delete(row.key);
-    this.#endBackfill(application, row.identity);
+    // A backfill entry of the row stays: nodes that hold another version of it learn that it is gone.
+    this.#noteDisplaced(application, row.key);
+  }
+
+  /** Whoever has displaced a row publishes that it is gone, should the stream lose the message that did it. */
+  #noteDisplaced({ table, message }: Application, key: readonly Value[]): void {
+    if (message.origin === this.#applicant.nodeId) this.#pending.noteDisplaced(table.id, key);
   }
 
   #displaceHidden(application: Application, row: readonly Value[]): void {
@@ -251,6 +257,7 @@ export class BatchApplier {
         continue;
       }
       this.#record(application, "hidden-dropped", { losing: hidden.body, losingOrigin: hidden.origin });
+      this.#noteDisplaced(application, keyed(table, mapColumns(table, hidden.body), event).key);
       this.#hidden.drop(table.id, hidden.identity);
     }
   }

@@ -4,6 +4,7 @@
  */
 import type { Log } from "../../observability/log.ts";
 import { decideOnApplyError } from "./apply_policy.ts";
+import type { PendingChanges } from "../capture/pending_changes.ts";
 import type { ApplyOutcome } from "./apply_outcome.ts";
 import type { ParkedMessage, ParkedMessages, SoundMessage } from "./parked_messages.ts";
 import { PARKED_FORMAT, type QuarantinedMessage } from "./quarantine.ts";
@@ -17,6 +18,7 @@ const JUST_DROPPED = "the table was dropped a moment ago";
 
 export interface ParkingParts {
   readonly parked: ParkedMessages;
+  readonly pending: PendingChanges;
   readonly tableApplier: TableApplier;
   readonly nowMs: () => number;
   readonly log: Log;
@@ -40,11 +42,13 @@ export class Parking {
 
   /** Tries what waits again, each table in order until one message does not fit or `isFull`. */
   retry(outcome: ApplyOutcome, isFull: () => boolean): void {
-    const { parked, log } = this.parts;
+    const { parked, pending, log } = this.parts;
     for (const name of parked.tables()) {
       for (let next = parked.first(name); next; next = isFull() ? undefined : parked.first(name)) {
         if (!this.#retryOne(next, outcome)) break;
         parked.release(name, next);
+        const { stream, sequence } = next.message;
+        pending.endMessage({ stream, sequence, storedAt: "" });
         outcome.messages++;
       }
       if (!parked.isParked(name)) log.info("table is no longer parked", { table: name });

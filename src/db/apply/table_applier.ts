@@ -77,7 +77,7 @@ export class TableApplier {
       // What the savepoint has undone in the tables is undone in memory too.
       this.#parts.hidden.load();
       this.#parts.journal.load();
-      this.#parts.pending.undo(ended);
+      this.#parts.pending.undo(ended, this.#parts.applicant.nowMs());
       return errorText(error);
     }
   }
@@ -98,7 +98,7 @@ export class TableApplier {
     this.#suspended = [];
     for (const table of this.#touched) noteHighestRowid(this.#connection, table.schema, table.identity);
     this.#touched.clear();
-    this.#parts.pending.trim();
+    this.#parts.pending.trim(this.#parts.applicant.nowMs());
   }
 
   /** To be called when a transaction was rolled back. */
