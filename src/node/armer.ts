@@ -11,10 +11,12 @@ import type { Clock } from "../runtime/clock.ts";
 const LOOK_INTERVAL_MS = 100;
 /** How often parked messages are tried though the schema did not move: events of a table that stays dropped end. */
 const RETRY_INTERVAL_MS = 30_000;
-/** Between two looks whether the operator wants something. */
-const REQUEST_INTERVAL_MS = 200;
 /** Bounds of one write transaction of that. */
 const RETRY_TRANSACTION = { rows: 500, milliseconds: 10 };
+/** Between two looks whether the operator wants something. */
+const REQUEST_INTERVAL_MS = 200;
+/** How long messages of the quarantine are tried in a row. */
+const RETRY_TURN_MS = 500;
 /** Between two looks whether a pause is over. */
 const PAUSED_SLEEP_MS = 100;
 /** How often a pause is said again: one that was forgotten must not stay unseen. */
@@ -103,8 +105,9 @@ export class Armer {
   }
 
   async #retryQuarantined(signal: AbortSignal): Promise<void> {
-    const { replica, log } = this.#parts;
+    const { replica, clock, log } = this.#parts;
     this.#hasRetries = false;
+    let turnedAtMs = clock.nowMs();
     for (let after = 0;;) {
       const result = await this.#whileBusy(() => {
         const tried = replica.retryQuarantined(after);
@@ -112,7 +115,8 @@ export class Armer {
         if (tried?.kind === "applied") this.onRepublish([tried.table]);
         return tried;
       }, signal);
-      if (!result) return;
+      // What is left when the schema moves goes on when the tables are armed again.
+      if (!result) return void (this.#hasRetries ||= replica.hasNewSchema());
       const { id: message } = result;
       if (result.kind === "applied") {
         log.info("message taken out of quarantine and applied", { message, table: result.table });
@@ -120,6 +124,10 @@ export class Armer {
         log.warn("message stays in quarantine", { message, reason: result.reason });
       } else this.#hasRetries = true;
       after = message;
+      // Not after each: what they publish comes back, and counts as a later event of their tables.
+      if (clock.nowMs() - turnedAtMs < RETRY_TURN_MS) continue;
+      await clock.turn();
+      turnedAtMs = clock.nowMs();
     }
   }
 
