@@ -14,6 +14,7 @@ const STDERR = 2;
 const terminal = {
   writeOutput: (text: string) => writeToTerminal(STDOUT, text),
   writeError: (text: string) => writeToTerminal(STDERR, text),
+  confirm: (question: string) => Deno.stdin.isTerminal() ? confirm(question) : null,
 };
 
 /** A reader that went away (`marmot -help | head -1`) is no failure of ours. */

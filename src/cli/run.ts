@@ -6,16 +6,12 @@ import { cleanUp } from "../node/clean_up.ts";
 import { runNode } from "../node/run_node.ts";
 import { createLog } from "../observability/console_log.ts";
 import type { Log } from "../observability/log.ts";
+import { parseCommand } from "./command.ts";
+import { explainWord, findCommand } from "./commands.ts";
 import { describeFailure, EXIT_DONE } from "./failure.ts";
-import { helpText } from "./help.ts";
+import { commandHelpText, helpText } from "./help.ts";
+import type { Terminal } from "./terminal.ts";
 import { versionText } from "./version.ts";
-
-export interface Terminal {
-  /** What was asked for: help, the version. */
-  writeOutput(text: string): void;
-  /** Why the run failed. */
-  writeError(text: string): void;
-}
 
 /** Does what the command line asks for until it is done or `stop` aborts. Never throws. */
 export async function runCommandLine(
@@ -24,7 +20,17 @@ export async function runCommandLine(
 ): Promise<number> {
   let verbose = false;
   try {
-    const invocation = parseCommandLine(args);
+    const command = findCommand(args[0] ?? "");
+    if (command) {
+      const invocation = parseCommand(command, args.slice(1));
+      if (invocation.action === "help") terminal.writeOutput(commandHelpText(command));
+      else {
+        verbose = invocation.verbose;
+        await invocation.run({ terminal, stop });
+      }
+      return EXIT_DONE;
+    }
+    const invocation = parseCommandLine(args, explainWord);
     switch (invocation.action) {
       case "help":
         terminal.writeOutput(helpText());

@@ -1,5 +1,6 @@
-/** The README's table of options, made from the option table and aligned as `deno fmt` aligns tables. */
+/** The README's table of options, made from the option table. */
 
+import { markdownTable } from "./markdown_table.ts";
 import type { Option } from "./option.ts";
 import { OPTIONS } from "./options.ts";
 
@@ -11,13 +12,5 @@ export function optionsTableMarkdown(): string {
     `\`${option.defaultText}\``,
     option.text,
   ]);
-  const table = [["Flag", "Value", "Default", "What it does"], ...rows];
-  const widths = [0, 1, 2, 3].map((column) => Math.max(...table.map((row) => row[column]?.length ?? 0)));
-  const lines = table.map((row) => line(row.map((cell, column) => cell.padEnd(widths[column] ?? 0))));
-  lines.splice(1, 0, line(widths.map((width) => "-".repeat(width))));
-  return lines.join("\n");
-}
-
-function line(cells: readonly string[]): string {
-  return `| ${cells.join(" | ")} |`;
+  return markdownTable(["Flag", "Value", "Default", "What it does"], rows);
 }

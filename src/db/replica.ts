@@ -7,6 +7,7 @@ import { existsSync, statSync } from "node:fs";
 import { MarmotError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
 import type { NodeId } from "../wire/batch.ts";
+import type { Value } from "../wire/value.ts";
 import { Applier, type IncomingMessage } from "./apply/applier.ts";
 import type { ApplyBounds, ApplyOutcome } from "./apply/apply_outcome.ts";
 import { ArmedTables } from "./rows/armed_tables.ts";
@@ -28,7 +29,10 @@ import {
   writeMeta,
 } from "./state/meta.ts";
 import { adoptOriginalState, dropOriginalTriggers, hasOriginalState } from "./capture/original_state.ts";
+import { readPause } from "./capture/pause.ts";
 import { ParkedMessages } from "./apply/parked_messages.ts";
+import { Quarantine } from "./apply/quarantine.ts";
+import type { RetryResult } from "./apply/quarantine_retry.ts";
 import { LOAD_LIMIT, PendingChanges } from "./capture/pending_changes.ts";
 import { createStateTables, hasStateTables, STATE_VERSION } from "./state/state_tables.ts";
 import { UniqueAgreement } from "./apply/unique_agreement.ts";
@@ -110,6 +114,9 @@ export class Replica {
   readonly #hidden: HiddenRows;
   readonly #journal: ConflictJournal;
   readonly #agreement: UniqueAgreement;
+  readonly #quarantine: Quarantine;
+  /** The last request of the operator that was taken in. */
+  #request: Value | undefined;
   readonly #policy: TriggerPolicy;
   readonly #applier: Applier;
   readonly #readSeqMap: () => ReadonlyMap<string, number>;
@@ -131,6 +138,7 @@ export class Replica {
     this.#pending = new PendingChanges(this.log, this.tables, this.#retained);
     this.#journal = new ConflictJournal(connection);
     this.#agreement = new UniqueAgreement(connection, { log: this.log, journal: this.#journal });
+    this.#quarantine = new Quarantine(connection);
     this.positions.load();
     this.#fileIdentity = fileIdentity(connection.path);
     const nodeId = options.nodeId ?? this.#keptNodeId(options.log) ?? options.makeNodeId();
@@ -145,12 +153,15 @@ export class Replica {
       agreement: this.#agreement,
       parked: this.#parked,
       positions: this.positions,
+      quarantine: this.#quarantine,
+      changeLog: this.log,
       applicant: { nodeId, run: this.run, parents: parentsOf(connection, nodeId), nowMs: options.nowMs },
       log: options.log,
     });
     this.#parked.load();
     this.#hidden.load();
     this.#journal.load();
+    this.#quarantine.load();
     this.#agreement.load();
     if (!options.isIdProvisional) this.#putIdOnRecord();
   }
@@ -229,9 +240,15 @@ export class Replica {
     return !this.#isSchemaKnown();
   }
 
-  /** Arms all tables as the schema is now. Throws DatabaseBusyError. */
-  arm(): ArmingReport {
+  /** When the operator paused capture, in milliseconds since 1970; undefined where it is not paused. */
+  pausedSinceMs(): number | undefined {
+    return readPause(this.connection);
+  }
+
+  /** Arms all tables as the schema is now; undefined while capture is paused. Throws DatabaseBusyError. */
+  arm(): ArmingReport | undefined {
     const report = this.#write(() => {
+      if (readPause(this.connection) !== undefined) return undefined;
       const isTakenOver = hasOriginalState(this.connection);
       if (isTakenOver) dropOriginalTriggers(this.connection);
       const armed = armTables(this.connection, { log: this.log, policy: this.#policy, nowMs: this.#nowMs() });
@@ -248,6 +265,7 @@ export class Replica {
       }
       return { armed, schemaVersion: this.#readSchemaVersion() };
     });
+    if (!report) return undefined;
     this.tables.set(report.armed.tables);
     this.#retained.forgetStatements();
     this.#schemaVersion = report.schemaVersion;
@@ -283,6 +301,21 @@ export class Replica {
   retryParked(bounds: ApplyBounds): ApplyOutcome | undefined {
     if (this.#parked.tables().length === 0 && this.#hidden.tables().length === 0) return undefined;
     return this.#writeOnKnownSchema(() => this.#applier.retryParked(bounds));
+  }
+
+  /** Takes in what a command of the operator has changed in Marmot's tables, and returns whether there was anything. */
+  takeOperatorRequest(): boolean {
+    const request = readMeta(this.connection, "operator_request");
+    if (request === this.#request) return false;
+    this.#request = request;
+    this.#parked.load();
+    this.#quarantine.load();
+    return true;
+  }
+
+  /** Tries the first message in quarantine behind an id that the operator wants to have tried; undefined if there is none. */
+  retryQuarantined(after: number): RetryResult | undefined {
+    return this.#writeOnKnownSchema(() => this.#applier.retryQuarantined(after));
   }
 
   /** Own messages of a stream that were read back and are kept, in the order in which they stand. */
@@ -370,5 +403,6 @@ export class Replica {
     this.#hidden.load();
     this.#journal.load();
     this.#agreement.load();
+    this.#quarantine.load();
   }
 }

@@ -13,6 +13,14 @@ const LOOK_INTERVAL_MS = 100;
 const RETRY_INTERVAL_MS = 30_000;
 /** Bounds of one write transaction of that. */
 const RETRY_TRANSACTION = { rows: 500, milliseconds: 10 };
+/** Between two looks whether the operator wants something. */
+const REQUEST_INTERVAL_MS = 200;
+/** How long messages of the quarantine are tried in a row. */
+const RETRY_TURN_MS = 500;
+/** Between two looks whether a pause is over. */
+const PAUSED_SLEEP_MS = 100;
+/** How often a pause is said again: one that was forgotten must not stay unseen. */
+const PAUSE_REMINDER_MS = 5 * 60_000;
 /** Between two tries while another connection holds the lock. */
 const BUSY_SLEEP_MS = { min: 2, max: 10 };
 
@@ -31,6 +39,11 @@ export class Armer {
   readonly #said = new Set<string>();
   #looking: Promise<void> | undefined;
   #triedAtMs = 0;
+  #askedAtMs = -Infinity;
+  /** Whether messages in quarantine wait to be tried. */
+  #hasRetries = false;
+  /** When the pause was said last, 0 while there is none. */
+  #saidPauseAtMs = 0;
 
   constructor(parts: ArmerParts) {
     this.#parts = parts;
@@ -51,17 +64,25 @@ export class Armer {
   }
 
   async #lookOnce(signal: AbortSignal): Promise<void> {
-    const { replica, clock } = this.#parts;
-    const report = await this.#whileBusy(() => replica.hasNewSchema() ? this.#arm() : undefined, signal);
-    if (!report && clock.nowMs() - this.#triedAtMs >= RETRY_INTERVAL_MS) await this.#retryParked(signal);
-    if (!report) return;
-    this.#say(report);
-    await this.#retryParked(signal);
+    const { replica, clock, log } = this.#parts;
+    const isNew = await this.#whileBusy(() => replica.hasNewSchema(), signal);
+    const pausedSinceMs = isNew ? await this.#whileBusy(() => replica.pausedSinceMs(), signal) : undefined;
+    if (pausedSinceMs !== undefined) return await this.#waitPaused(pausedSinceMs, signal);
+    const report = isNew ? await this.#whileBusy(() => this.#arm(), signal) : undefined;
+    if (report) {
+      if (this.#saidPauseAtMs > 0) log.info("the pause is over: tables are captured again");
+      this.#saidPauseAtMs = 0;
+      this.#say(report);
+    }
+    if (report || clock.nowMs() - this.#triedAtMs >= RETRY_INTERVAL_MS) await this.#retryParked(signal);
+    await this.#doAsRequested(signal);
   }
 
-  #arm(): ArmingReport {
+  /** Arms, and in the same moment has published what may not go unchecked. */
+  #arm(): ArmingReport | undefined {
     const { replica } = this.#parts;
     const report = replica.arm();
+    if (!report) return undefined;
     // Changes of a renamed table go to the shard of its new name from now on, which may be past them.
     const tables = [...report.appeared, ...report.uncaptured, ...report.renumbered, ...report.renamed.flat()];
     for (const id of [...report.gainedColumns, ...report.uniqueChanged]) {
@@ -71,6 +92,57 @@ export class Armer {
     // In the same moment: a scan between would publish backfill without looking what it overwrites.
     this.onRepublish([...new Set(tables)]);
     return report;
+  }
+
+  /** Does what a command has left for the node: takes up messages in quarantine, goes on behind discarded events. */
+  async #doAsRequested(signal: AbortSignal): Promise<void> {
+    const { replica, clock } = this.#parts;
+    if (clock.nowMs() - this.#askedAtMs < REQUEST_INTERVAL_MS) return;
+    this.#askedAtMs = clock.nowMs();
+    const isNew = await this.#whileBusy(() => replica.takeOperatorRequest(), signal);
+    if (!isNew && !this.#hasRetries) return;
+    await this.#retryQuarantined(signal);
+    if (isNew) await this.#retryParked(signal);
+  }
+
+  async #retryQuarantined(signal: AbortSignal): Promise<void> {
+    const { replica, clock, log } = this.#parts;
+    this.#hasRetries = false;
+    let turnedAtMs = clock.nowMs();
+    for (let after = 0;;) {
+      const result = await this.#whileBusy(() => {
+        const tried = replica.retryQuarantined(after);
+        // In the same moment: what it wrote must not be published unchecked.
+        if (tried?.kind === "applied") this.onRepublish([tried.table]);
+        return tried;
+      }, signal);
+      // What is left when the schema moves goes on when the tables are armed again.
+      if (!result) return void (this.#hasRetries ||= replica.hasNewSchema());
+      const { id: message } = result;
+      if (result.kind === "applied") {
+        log.info("message taken out of quarantine and applied", { message, table: result.table });
+      } else if (result.kind === "stays") {
+        log.warn("message stays in quarantine", { message, reason: result.reason });
+      } else this.#hasRetries = true;
+      after = message;
+      // Not after each: what they publish comes back, and counts as a later event of their tables.
+      if (clock.nowMs() - turnedAtMs < RETRY_TURN_MS) continue;
+      await clock.turn();
+      turnedAtMs = clock.nowMs();
+    }
+  }
+
+  /** Lets some time pass in a pause: whoever waits for the tables to be armed asks again and again. */
+  async #waitPaused(sinceMs: number, signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#parts;
+    if (clock.nowMs() - this.#saidPauseAtMs >= PAUSE_REMINDER_MS) {
+      this.#saidPauseAtMs = clock.nowMs();
+      const since = new Date(sinceMs).toISOString();
+      log.warn("paused for a migration: nothing is captured, published or applied until marmot pause -end", {
+        since,
+      });
+    }
+    await clock.sleep(PAUSED_SLEEP_MS, signal);
   }
 
   async #retryParked(signal: AbortSignal): Promise<void> {

@@ -40,6 +40,12 @@ Deno.test("wrong usage is one sentence and a hint on stderr and ends with 2", as
     [["-nats-url", "http://x"], "marmot: Cannot use -nats-url: the URL begins with http://, but "],
     [["-save-snapshot"], "marmot: Cannot save a snapshot: -save-snapshot comes with the snapshot release\n"],
     [["start"], 'marmot: Cannot use "start": it is neither a flag nor the value of one\n'],
+    [["conflict"], 'marmot: Cannot use "conflict": it is neither a flag nor the value of one\n'],
+    [["conflicts", "-node-id", "1"], "marmot: Cannot use -node-id: there is no such flag\n"],
+    [
+      ["conflicts", "shwo", "1"],
+      'marmot: Cannot use "shwo": marmot conflicts takes no such word, did you mean show?\n',
+    ],
   ];
   for (const [args, sentence] of cases) {
     const { code, stdout, stderr } = await runMarmot(...args);

@@ -133,7 +133,7 @@ Deno.test("what can't be used is refused with one sentence and a hint", () => {
 
 Deno.test("a value that stands apart from its switch is explained", () => {
   assert.equal(refusalOf("-cleanup", "true").hint, 'A switch takes its value after "=": -cleanup=true');
-  assert.equal(refusalOf("-cleanup", "now").hint, "marmot -help lists all flags.");
+  assert.equal(refusalOf("-cleanup", "now").hint, "marmot -help lists all commands and flags.");
 });
 
 Deno.test("a refused NATS URL is not repeated, for it may hold a password", () => {

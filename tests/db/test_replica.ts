@@ -75,7 +75,9 @@ export class TestReplica implements Disposable {
   }
 
   arm(): ArmingReport {
-    return this.replica.arm();
+    const report = this.replica.arm();
+    if (!report) throw new Error("capture is paused");
+    return report;
   }
 
   table(name: string): ArmedTable {

@@ -10,6 +10,7 @@ import { decodeBody } from "../../wire/batch_codec.ts";
 import { decodeMessage, isNewerFormat } from "../../wire/message.ts";
 import { type ApplyBounds, type ApplyOutcome, boundOf, noOutcome } from "./apply_outcome.ts";
 import { decideOnApplyError } from "./apply_policy.ts";
+import type { ChangeLog } from "../capture/change_log.ts";
 import type { ArmedTables } from "../rows/armed_tables.ts";
 import type { Applicant } from "./batch_applier.ts";
 import type { ConflictJournal } from "./conflict_journal.ts";
@@ -20,7 +21,8 @@ import { assertPlausible } from "./plausible_envelope.ts";
 import type { ParkedMessages, SoundMessage } from "./parked_messages.ts";
 import { Parking } from "./parking.ts";
 import type { PendingChanges } from "../capture/pending_changes.ts";
-import { quarantine, type QuarantinedMessage } from "./quarantine.ts";
+import type { Quarantine, QuarantinedMessage } from "./quarantine.ts";
+import { QuarantineRetry, type RetryResult } from "./quarantine_retry.ts";
 import type { StreamPositions } from "../state/stream_positions.ts";
 import { isOwnRun, TableApplier, UNKNOWN_TOP } from "./table_applier.ts";
 import type { UniqueAgreement } from "./unique_agreement.ts";
@@ -46,24 +48,26 @@ interface ApplierParts {
   readonly agreement: UniqueAgreement;
   readonly parked: ParkedMessages;
   readonly positions: StreamPositions;
+  readonly quarantine: Quarantine;
+  readonly changeLog: ChangeLog;
   readonly applicant: Applicant;
   readonly log: Log;
 }
 
 export class Applier {
-  readonly #connection: Connection;
   readonly #parts: ApplierParts;
   readonly #tableApplier: TableApplier;
   readonly #parking: Parking;
   readonly #messageParts: MessageParts;
+  readonly #retry: QuarantineRetry;
 
   constructor(connection: Connection, parts: ApplierParts) {
-    this.#connection = connection;
     this.#parts = parts;
     this.#messageParts = new MessageParts(connection, (set) => {
       parts.log.error("unfinished row dropped: too much of rows in parts waits for the rest", set);
     });
     const tableApplier = this.#tableApplier = new TableApplier(connection, parts);
+    this.#retry = new QuarantineRetry(connection, { ...parts, tableApplier });
     this.#parking = new Parking({
       ...parts,
       tableApplier,
@@ -108,6 +112,15 @@ export class Applier {
     return outcome;
   }
 
+  /** Takes the first message behind an id out of quarantine that the operator wants to have tried. Call as `apply`. */
+  retryQuarantined(after: number): RetryResult | undefined {
+    this.#parts.pending.load();
+    const result = this.#retry.tryNext(after, noOutcome());
+    this.#tableApplier.finish();
+    this.#parts.positions.save();
+    return result;
+  }
+
   /** To be called when a transaction was rolled back. */
   forgetTransaction(): void {
     this.#tableApplier.forgetTransaction();
@@ -136,7 +149,11 @@ export class Applier {
 
   #quarantine(message: QuarantinedMessage, error: unknown): void {
     const reason = errorText(error);
-    quarantine(this.#connection, message, { reason, atMs: this.#parts.applicant.nowMs() });
+    this.#tableApplier.noteFollowed();
+    const gone = this.#parts.quarantine.put(message, { reason, atMs: this.#parts.applicant.nowMs() });
+    if (gone > 0) {
+      this.#parts.log.error("quarantine is full: its oldest messages are lost to this node", { gone });
+    }
     const { stream, sequence } = message;
     this.#parts.log.warn("message put into quarantine: it can never be applied", {
       stream,

@@ -7,7 +7,7 @@ import { decideOnApplyError } from "./apply_policy.ts";
 import type { PendingChanges } from "../capture/pending_changes.ts";
 import type { ApplyOutcome } from "./apply_outcome.ts";
 import type { ParkedMessage, ParkedMessages, SoundMessage } from "./parked_messages.ts";
-import type { QuarantinedMessage } from "./quarantine.ts";
+import { PARKED_FORMAT, type QuarantinedMessage } from "./quarantine.ts";
 import type { TableApplier } from "./table_applier.ts";
 
 /**
@@ -65,7 +65,8 @@ export class Parking {
       return tableApplier.tryApply(table, message, outcome) === undefined || reason === JUST_DROPPED;
     } catch (error) {
       if (decideOnApplyError(error) !== "quarantine") throw error;
-      quarantine({ ...message, subject: message.tableName, format: null, payload: bytes }, error);
+      const format = message.run === null ? null : PARKED_FORMAT;
+      quarantine({ ...message, subject: message.tableName, format, payload: bytes }, error);
       outcome.quarantined++;
       return true;
     }

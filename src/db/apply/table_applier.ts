@@ -11,6 +11,7 @@ import type { Connection } from "../connection.ts";
 import type { SoundMessage } from "./parked_messages.ts";
 import type { ArmedTable, ArmedTables, SuspendedTrigger } from "../rows/armed_tables.ts";
 import { bodyOfRowEvent } from "../rows/column_mapping.ts";
+import { newestQuarantined, noteFollowed } from "./quarantine.ts";
 import { quoteIdentifier } from "../schema/identifiers.ts";
 import { findKnownTable, readKnownTables } from "../schema/known_tables.ts";
 
@@ -34,6 +35,8 @@ export class TableApplier {
   #suspended: SuspendedTrigger[] = [];
   /** Tables keyed by their rowid that messages of this transaction named. */
   readonly #touched = new Set<ArmedTable>();
+  /** Ids of tables to which messages of this transaction were applied. */
+  readonly #applied = new Set<number>();
 
   constructor(connection: Connection, parts: TableApplierParts) {
     this.#connection = connection;
@@ -61,6 +64,7 @@ export class TableApplier {
     if (table.schema.keyKind === "rowid") this.#touched.add(table);
     return this.#undoWhereItDoesNotFit(() => {
       const events = this.#batches.apply(table, { message, body, isEcho });
+      this.#applied.add(table.id);
       outcome.written += events.written;
       outcome.overwritten += events.overwritten;
       outcome.displaced += events.displaced;
@@ -97,8 +101,18 @@ export class TableApplier {
     }
   }
 
-  /** To be called last in a transaction. */
-  finish(): void {
+  /** Keeps what was applied as what follows the messages in quarantine. Call before another one is put there. */
+  noteFollowed(upTo = newestQuarantined(this.#connection)): void {
+    noteFollowed(this.#connection, this.#applied, upTo);
+    this.#applied.clear();
+  }
+
+  /**
+   * To be called last in a transaction. What was applied follows the messages in quarantine up to an id: all, unless it
+   * comes from there itself.
+   */
+  finish(followedUpTo?: number): void {
+    this.noteFollowed(followedUpTo);
     for (const trigger of this.#suspended.reverse()) this.#connection.exec(trigger.sql);
     this.#suspended = [];
     for (const table of this.#touched) noteHighestRowid(this.#connection, table.schema, table.identity);
@@ -108,6 +122,7 @@ export class TableApplier {
 
   /** To be called when a transaction was rolled back. */
   forgetTransaction(): void {
+    this.#applied.clear();
     this.#suspended = [];
     this.#touched.clear();
   }

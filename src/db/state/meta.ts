@@ -11,7 +11,9 @@ export type MetaName =
   | "log_top"
   | "state_version"
   | "last_run"
-  | "is_armed";
+  | "is_armed"
+  | "paused"
+  | "operator_request";
 
 export function readMeta(connection: Connection, name: MetaName): Value | undefined {
   return connection.statement("SELECT value FROM __marmot__meta WHERE name = ?").get([name])?.[0];
@@ -21,6 +23,10 @@ export function writeMeta(connection: Connection, name: MetaName, value: Value):
   connection.statement(
     "INSERT INTO __marmot__meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
   ).run([name, value]);
+}
+
+export function deleteMeta(connection: Connection, name: MetaName): void {
+  connection.statement("DELETE FROM __marmot__meta WHERE name = ?").run([name]);
 }
 
 /** The node id that this database was last used with. */

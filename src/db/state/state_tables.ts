@@ -126,6 +126,12 @@ const DEFINITIONS = [
     at_ms INTEGER NOT NULL            -- milliseconds since 1970
   )`,
 
+  // Tables that have taken events since a message was put into quarantine: what follows it (quarantine.ts).
+  `CREATE TABLE IF NOT EXISTS __marmot__followed (
+    table_id INTEGER PRIMARY KEY,     -- __marmot__table.id
+    quarantine_id INTEGER NOT NULL    -- the newest message in quarantine then
+  )`,
+
   // Remote rows that wait because they clash with a pending local row.
   `CREATE TABLE IF NOT EXISTS __marmot__hidden (
     table_id INTEGER NOT NULL,        -- __marmot__table.id
@@ -165,6 +171,8 @@ const ADDED_COLUMNS: readonly (readonly [table: string, column: string, type: st
   // The row whose pending change has won, until its echo tells where it stands: __marmot__table.id and the key, see key.ts.
   ["__marmot__conflict", "open_table_id", "INTEGER"],
   ["__marmot__conflict", "open_key", ""],
+  // 1: the operator wants it tried again; 0: not; NULL: put aside by a release that did not keep what followed it.
+  ["__marmot__quarantine", "retry", "INTEGER"],
 ];
 
 const INDEXES = [

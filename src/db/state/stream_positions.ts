@@ -85,6 +85,12 @@ export class StreamPositions {
     return true;
   }
 
+  /** Whether a newer message of the origin was read in this stream. */
+  isBehind(stream: string, origin: NodeId, { run, number }: OriginMark): boolean {
+    const highest = this.#marks.get(stream)?.get(origin);
+    return highest !== undefined && (run < highest.run || (run === highest.run && number < highest.number));
+  }
+
   /** Whether a message of an origin was read: it, or a later one. */
   isRead(stream: string, origin: NodeId, { run, number }: OriginMark): boolean {
     const highest = this.#marks.get(stream)?.get(origin);
