@@ -26,9 +26,8 @@ export const pauseCommand = defineCommand({
     {
       words: "",
       text:
-        "Removes the capture triggers, so that columns and indexes can be dropped and tables rebuilt. Until -end the " +
-        "node captures, publishes and applies nothing; then it publishes the rows of every table again, and what " +
-        "came from other nodes meanwhile wins. Let the application of one paused node write at most, and end its pause first.",
+        "Removes the capture triggers until -end, so that columns and indexes can be dropped. Meanwhile the node " +
+        "captures, publishes and applies nothing; then the rows of every table go out again.",
       run: (call) => call.options.end ? end(call) : begin(call),
     },
   ],

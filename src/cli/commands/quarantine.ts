@@ -46,11 +46,11 @@ export const quarantineCommand = defineCommand({
     {
       words: "retry ID",
       text:
-        "Has the node try a message again, or all. It is applied where its table has taken no change since, and stays " +
+        "Has the node try a message again (all stands for every one). It is applied where its table has taken no change since, and stays " +
         "otherwise: it could undo later changes.",
       run: retry,
     },
-    { words: "discard ID", text: "Removes a message for good, or all.", run: discard },
+    { words: "discard ID", text: "Removes a message for good (all stands for every one).", run: discard },
   ],
 });
 
