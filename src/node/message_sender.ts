@@ -60,6 +60,7 @@ export class MessageSender {
       const sequence = await streams.publish({ shard: state.shard, table, format, payload, ...condition });
       if (isOriginal) echoes.acknowledge(state.shard, sequence);
       state.failures = 0;
+      state.isFailureSaid = false;
       statistics.publishedMessages++;
       statistics.publishedEvents += message.events;
       return sequence;
