@@ -1,6 +1,6 @@
 /**
- * deno task soak [--seconds N] [--seed S]: three nodes under faults of every kind, as long as one likes. Prints the
- * figures; ends with 1 when a row was lost, differs or is left over.
+ * deno task soak [--seconds N] [--seed S] [--broker-loses-data]: three nodes under faults of every kind, as long as one
+ * likes. Prints the figures; ends with 1 when a row was lost, differs or is left over.
  */
 import { parseArgs } from "node:util";
 import process from "node:process";
@@ -8,7 +8,11 @@ import { describeSoak, isSound, runSoak } from "../tests/support/soak/soak.ts";
 
 const { values } = parseArgs({
   args: Deno.args,
-  options: { seconds: { type: "string", default: "60" }, seed: { type: "string" } },
+  options: {
+    "seconds": { type: "string", default: "60" },
+    "seed": { type: "string" },
+    "broker-loses-data": { type: "boolean", default: false },
+  },
 });
 const seconds = Number(values.seconds);
 const seed = Number(values.seed ?? Date.now() % 2 ** 32);
@@ -17,6 +21,11 @@ if (!(seconds > 0) || !Number.isSafeInteger(seed)) {
   process.exit(1);
 }
 console.log(`seed ${seed}`);
-const report = await runSoak({ seconds, seed, say: (text) => console.log(text) });
+const report = await runSoak({
+  seconds,
+  seed,
+  brokerLosesData: values["broker-loses-data"],
+  say: (text) => console.log(text),
+});
 console.log(describeSoak(report));
 process.exitCode = isSound(report) ? 0 : 1;

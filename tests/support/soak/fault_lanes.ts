@@ -4,6 +4,8 @@
  * strikes depends on the machine as well.
  */
 import { DatabaseSync } from "node:sqlite";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Random } from "../../simulation/random.ts";
 import type { ClusterNode } from "../cluster.ts";
@@ -87,12 +89,36 @@ export function nodeLane(node: ClusterNode): Lane {
   };
 }
 
-export function serverLane(server: NatsServer): Lane {
+export interface ServerLaneOptions {
+  /** Also takes back what the server has acknowledged of late, as a power cut does. */
+  readonly losesData: boolean;
+  /** For copies of the store. */
+  readonly folder: string;
+}
+
+export function serverLane(server: NatsServer, { losesData, folder }: ServerLaneOptions): Lane {
+  const copy = join(folder, "older store");
+  const cutPower: Fault = {
+    kind: "nats-server killed and started again without what it stored last",
+    lasting: [100, 2_000],
+    strike: async () => {
+      await server.pause();
+      await rm(copy, { recursive: true, force: true });
+      await server.copyStore(copy);
+      server.resume();
+    },
+    heal: async () => {
+      await server.kill();
+      await server.restoreStore(copy);
+      await server.restart();
+    },
+  };
   return {
     name: "nats-server",
     quiet: [3_000, 9_000],
     draw: (random) =>
       random.pick<Fault>([
+        ...(losesData ? [cutPower, cutPower, cutPower] : []),
         {
           kind: "nats-server killed (SIGKILL) and started again",
           lasting: [0, 2_000],

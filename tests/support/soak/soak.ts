@@ -31,6 +31,8 @@ export interface SoakOptions {
   /** How long faults are injected, in all rounds together. */
   readonly seconds: number;
   readonly seed: number;
+  /** Whether the broker also loses what it has acknowledged; false when left out. */
+  readonly brokerLosesData?: boolean;
   /** Told what happens; nothing unless given. */
   readonly say?: (text: string) => void;
 }
@@ -50,8 +52,9 @@ export interface SoakReport {
 }
 
 /** Runs a soak and reports. Throws where a process ended by itself or an application's statement failed. */
-export async function runSoak({ seconds, seed, say = () => {} }: SoakOptions): Promise<SoakReport> {
-  await using world = await SoakWorld.start(seed);
+export async function runSoak(options: SoakOptions): Promise<SoakReport> {
+  const { seconds, seed, say = () => {} } = options;
+  await using world = await SoakWorld.start(options);
   const rounds = Math.max(1, Math.ceil(seconds / LONGEST_ROUND_SECONDS));
   let longestConvergenceMs = 0;
   for (let round = 1; round <= rounds; round++) {
@@ -113,7 +116,7 @@ class SoakWorld implements AsyncDisposable {
     for (const writer of this.#writers) cleanup.defer(() => writer.close());
   }
 
-  static async start(seed: number): Promise<SoakWorld> {
+  static async start({ seed, brokerLosesData = false }: SoakOptions): Promise<SoakWorld> {
     await using cleanup = new AsyncDisposableStack();
     const server = cleanup.use(await NatsServer.start());
     const random = new Random(seed);
@@ -124,7 +127,7 @@ class SoakWorld implements AsyncDisposable {
     const natsUrl = (id: number) => `nats://127.0.0.1:${proxies[id - 1]?.port}`;
     const cluster = cleanup.use(await Cluster.start({ nodes: NODES, schema: SOAK_SCHEMA, natsUrl }));
     const lanes = [
-      serverLane(server),
+      serverLane(server, { losesData: brokerLosesData, folder: cluster.folder }),
       ...cluster.nodes.flatMap((node) => [nodeLane(node), lockLane(node)]),
       ...proxies.map((proxy, i) => proxyLane(`connection ${i + 1}`, proxy)),
     ];
