@@ -1,12 +1,13 @@
 /**
- * deno task soak [--seconds N] [--seed S] [--broker-loses-data]: three nodes under faults of every kind, as long as one
- * likes. Prints the figures; ends with 1 when a row was lost, differs or is left over.
+ * deno task soak [--seconds N] [--seed S] [--broker-loses-data] [-- flags of the nodes]: three nodes under faults of every
+ * kind, as long as one likes. Prints the figures; ends with 1 when a row was lost, differs or is left over.
  */
 import { parseArgs } from "node:util";
 import process from "node:process";
 import { describeSoak, isSound, runSoak } from "../tests/support/soak/soak.ts";
 
-const { values } = parseArgs({
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
   args: Deno.args,
   options: {
     "seconds": { type: "string", default: "60" },
@@ -24,6 +25,7 @@ console.log(`seed ${seed}`);
 const report = await runSoak({
   seconds,
   seed,
+  flags: positionals,
   brokerLosesData: values["broker-loses-data"],
   say: (text) => console.log(text),
 });

@@ -22,10 +22,13 @@ import { SOAK_SCHEMA, SoakWriter } from "./soak_writer.ts";
 
 const NODES = 3;
 const LONGEST_ROUND_SECONDS = 20;
+/** The writers' largest rows must go in parts. */
+const MAX_PAYLOAD_BYTES = 64 * 1024;
 const CONVERGE_TIMEOUT_MS = 90_000;
 const POLL_MS = 50;
-/** Of the changes, sequences and names in a failure: so many are told. */
-const TOLD = 5;
+/** Of what is unsound, so many are told, and so much of a row. */
+const TOLD = 15;
+const TOLD_CHARACTERS = 200;
 
 export interface SoakOptions {
   /** How long faults are injected, in all rounds together. */
@@ -33,6 +36,8 @@ export interface SoakOptions {
   readonly seed: number;
   /** Whether the broker also loses what it has acknowledged; false when left out. */
   readonly brokerLosesData?: boolean;
+  /** Further flags of all nodes. */
+  readonly flags?: readonly string[];
   /** Told what happens; nothing unless given. */
   readonly say?: (text: string) => void;
 }
@@ -86,7 +91,7 @@ export function describeSoak(report: SoakReport): string {
     `differing rows    ${differing.length}`,
     `left over         ${leftOver.length} (pending, parked, quarantined, hidden)`,
     `longest time to converge after heal  ${(report.longestConvergenceMs / 1000).toFixed(1)} s`,
-    ...[...lost, ...differing, ...leftOver].slice(0, 3 * TOLD).map((text) => `! ${text}`),
+    ...[...lost, ...differing, ...leftOver].slice(0, TOLD).map((text) => `! ${text}`),
   ].join("\n");
 }
 
@@ -116,16 +121,16 @@ class SoakWorld implements AsyncDisposable {
     for (const writer of this.#writers) cleanup.defer(() => writer.close());
   }
 
-  static async start({ seed, brokerLosesData = false }: SoakOptions): Promise<SoakWorld> {
+  static async start({ seed, brokerLosesData = false, flags = [] }: SoakOptions): Promise<SoakWorld> {
     await using cleanup = new AsyncDisposableStack();
-    const server = cleanup.use(await NatsServer.start());
+    const server = cleanup.use(await NatsServer.start({ maxPayloadBytes: MAX_PAYLOAD_BYTES }));
     const random = new Random(seed);
     const proxies: FaultProxy[] = [];
     for (let i = 0; i < NODES; i++) {
       proxies.push(cleanup.use(await FaultProxy.start({ target: () => server.port, random })));
     }
     const natsUrl = (id: number) => `nats://127.0.0.1:${proxies[id - 1]?.port}`;
-    const cluster = cleanup.use(await Cluster.start({ nodes: NODES, schema: SOAK_SCHEMA, natsUrl }));
+    const cluster = cleanup.use(await Cluster.start({ nodes: NODES, schema: SOAK_SCHEMA, natsUrl, flags }));
     const lanes = [
       serverLane(server, { losesData: brokerLosesData, folder: cluster.folder }),
       ...cluster.nodes.flatMap((node) => [nodeLane(node), lockLane(node)]),
@@ -187,7 +192,11 @@ class SoakWorld implements AsyncDisposable {
         const unequal = [...rows].filter((row) => !theirs.has(row)).concat(
           [...theirs].filter((row) => !rows.has(row)),
         );
-        differing.push(...unequal.map((row) => `table ${table}: nodes 1 and ${i + 2} differ in ${row}`));
+        differing.push(
+          ...unequal.map((row) =>
+            `table ${table}: nodes 1 and ${i + 2} differ in ${row.slice(0, TOLD_CHARACTERS)}`
+          ),
+        );
       }
     }
     return differing;

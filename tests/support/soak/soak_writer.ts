@@ -16,7 +16,11 @@ export const SOAK_SCHEMA = `
 const KEYS_PER_WRITER = 1_000_000;
 const OWN = { items: 300, labels: 80, accounts: 60 } as const;
 const BULK = { firstKey: 10_000, keys: 800, least: 100, most: 500 } as const;
+/** Rows that do not fit into a message: their writer is to be run on a server with a small max_payload. */
+const LARGE = { firstKey: 20_000, keys: 3, characters: 150_000 } as const;
 const SHARED = { items: 7, seats: 6, holders: 5 } as const;
+/** Of a value, so much is told in a failure. */
+const TOLD_CHARACTERS = 60;
 const PAUSE_MS = 4;
 const BUSY_PAUSE_MS = 3;
 
@@ -70,10 +74,9 @@ export class SoakWriter {
   findLosses(database: DatabaseSync): string[] {
     const found = this.#read(database);
     const keys = new Set([...this.#oracle.keys(), ...found.keys()]);
+    const tell = (value: string | undefined) => value?.slice(0, TOLD_CHARACTERS) ?? "nothing";
     return [...keys].filter((key) => found.get(key) !== this.#oracle.get(key)).map((key) =>
-      `${key} is ${found.get(key) ?? "not there"}, writer ${this.number} left ${
-        this.#oracle.get(key) ?? "nothing"
-      }`
+      `${key} is ${tell(found.get(key))}, writer ${this.number} left ${tell(this.#oracle.get(key))}`
     );
   }
 
@@ -125,6 +128,7 @@ export class SoakWriter {
   #drawTransaction(): Change[] {
     const random = this.#random;
     if (random.chance(0.01)) return this.#drawBulk();
+    if (random.chance(0.005)) return [this.#upsertLargeItem()];
     return Array.from({ length: 1 + random.below(4) }, () => {
       const draw = random.pick([
         ...[this.#upsertItem, this.#upsertItem, this.#deleteItem, this.#renewItem],
@@ -155,8 +159,13 @@ export class SoakWriter {
     return [this.#upsertItemAt(this.#itemId())];
   }
 
-  #upsertItemAt(id: number): Change {
-    const text = this.#text();
+  #upsertLargeItem(): Change {
+    const key = LARGE.firstKey + this.#random.below(LARGE.keys);
+    const text = this.#text().padEnd(LARGE.characters, "large ");
+    return this.#upsertItemAt(this.number * KEYS_PER_WRITER + key, text);
+  }
+
+  #upsertItemAt(id: number, text = this.#text()): Change {
     return {
       sql: "INSERT INTO item (id, v) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET v = excluded.v",
       parameters: [id, text],
