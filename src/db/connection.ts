@@ -10,6 +10,7 @@ import { RawText, type Value } from "../wire/value.ts";
 /** Extended result codes that callers tell apart. Source: https://www.sqlite.org/rescode.html. */
 const SQLITE_BUSY = 5;
 const SQLITE_LOCKED = 6;
+const SQLITE_FULL = 13;
 const SQLITE_CONSTRAINT = 19;
 const SQLITE_MISMATCH = 20;
 const SQLITE_NOTADB = 26;
@@ -196,5 +197,11 @@ function translate(error: unknown): unknown {
   const primary = resultCode & 0xff;
   const isBusy = primary === SQLITE_BUSY || primary === SQLITE_LOCKED ||
     /^database (table |schema )?is locked/.test(message);
+  if (primary === SQLITE_FULL || /^database or disk is full/.test(message)) {
+    return new MarmotError("database", "Cannot write to the database: its disk is full", {
+      hint: "Make room and start Marmot again: no change is lost.",
+      cause: error,
+    });
+  }
   return isBusy ? new DatabaseBusyError(error) : new SqliteError(message, resultCode, error);
 }

@@ -10,6 +10,7 @@ import type { Log } from "../observability/log.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { Wakeup } from "../runtime/wakeup.ts";
 import type { StoredMessage } from "../stream/change_streams.ts";
+import { LockWatch } from "./lock_watch.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Statistics } from "./statistics.ts";
 
@@ -54,6 +55,7 @@ export class ApplyLoop {
   readonly #room = new Map<number, () => void>();
   /** Streams that were said to be stopped. */
   readonly #stopped = new Set<string>();
+  readonly #lockWatch: LockWatch;
   #turn = 0;
   #isUntidy = false;
   #captured = 0;
@@ -61,6 +63,7 @@ export class ApplyLoop {
 
   constructor(parts: ApplyLoopParts) {
     this.#parts = parts;
+    this.#lockWatch = new LockWatch(parts);
   }
 
   /** Begins a shard anew, at its cursor: what waited of it is dropped. */
@@ -123,9 +126,11 @@ export class ApplyLoop {
       outcome = replica.apply(this.#take(taken), isShared ? SHARED_TRANSACTION : TRANSACTION);
     } catch (error) {
       if (decideOnApplyError(error) !== "retry") throw error;
+      this.#lockWatch.noteBusy();
       await clock.sleep(BUSY_SLEEP_MS.min + random() * (BUSY_SLEEP_MS.max - BUSY_SLEEP_MS.min), signal);
       return;
     }
+    this.#lockWatch.noteFree();
     if (!outcome) return await onSchemaChange();
     this.#isUntidy = false;
     for (const { queue, message } of taken.slice(0, outcome.messages)) {

@@ -30,6 +30,13 @@ export interface CheckedPublisherParts {
   readonly cursorOf: (shard: number) => number;
 }
 
+interface TablePart {
+  readonly table: ArmedTable;
+  /** Log id of the last change. */
+  readonly upTo: number;
+  readonly signal: AbortSignal;
+}
+
 export class CheckedPublisher {
   constructor(readonly parts: CheckedPublisherParts) {}
 
@@ -48,11 +55,25 @@ export class CheckedPublisher {
     }
   }
 
-  /** Publishes a table's changes up to a log id, with images from after the moment whose sequence is expected. */
-  async #publishTable(
+  /** Publishes a table's changes up to a log id, trying again for as long as others write to the table and are faster. */
+  async #publishTable(state: ShardPublishing, part: TablePart): Promise<boolean> {
+    const { clock, random } = this.parts;
+    for (;;) {
+      const outcome = await this.#tryTable(state, part);
+      if (outcome !== "refused") return outcome;
+      // Who waits for long is only beaten more often; the jitter parts two that beat each other.
+      await clock.sleep(random() * READ_SLEEP_MS, part.signal);
+    }
+  }
+
+  /**
+   * Publishes a table's changes with images from after the moment whose sequence is expected. "refused" if another message
+   * came between: the rest must go with fresh images. False if the shard has to drain, or the signal aborts.
+   */
+  async #tryTable(
     state: ShardPublishing,
-    { table, upTo, signal }: { table: ArmedTable; upTo: number; signal: AbortSignal },
-  ): Promise<boolean> {
+    { table, upTo, signal }: TablePart,
+  ): Promise<boolean | "refused"> {
     const { scanner, sender } = this.parts;
     const isOriginal = sender.parts.encoder.options.wireFormat === "v0.6";
     let expected = isOriginal ? undefined : await this.#lastReadSequence(state, table.schema.name, signal);
@@ -63,6 +84,7 @@ export class CheckedPublisher {
       if (!await sender.awaitRoom(state, "checked", signal)) return false;
       state.inFlight++;
       const sequence = await sender.send(state, message, expected);
+      if (sequence === "refused") return isChecked(state, signal) ? "refused" : false;
       if (sequence === undefined) return false;
       if (expected !== undefined) expected = sequence;
     }

@@ -3,7 +3,7 @@ import type { ChangeSet } from "../db/capture/change_scan.ts";
 import type { MarmotError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
 import type { Clock } from "../runtime/clock.ts";
-import type { ChangeStreams } from "../stream/change_streams.ts";
+import { type ChangeStreams, PublishError } from "../stream/change_streams.ts";
 import type { EchoBook } from "./echo_book.ts";
 import type { MessageEncoder, OutgoingMessage } from "./message_encoder.ts";
 import type { PublishingPhase, ShardPublishing } from "./shard_publishing.ts";
@@ -41,12 +41,15 @@ export class MessageSender {
     return encoder.encode(set, top, { maxPayloadBytes, nextNumber: state.nextNumber, onRefused });
   }
 
-  /** Sends one message, which counts as in flight already. Returns its sequence, or undefined when it failed. */
+  /**
+   * Sends one message, which counts as in flight already. Returns its sequence; "refused" when the server did not store it
+   * because its table's subject has moved on; undefined when that is not known, or it was not stored for another reason.
+   */
   async send(
     state: ShardPublishing,
     message: OutgoingMessage,
     expected?: number,
-  ): Promise<number | undefined> {
+  ): Promise<number | "refused" | undefined> {
     const { streams, echoes, statistics, onFailure, onDone } = this.parts;
     const { table, format, payload } = message;
     const isOriginal = format === null;
@@ -57,11 +60,16 @@ export class MessageSender {
       const sequence = await streams.publish({ shard: state.shard, table, format, payload, ...condition });
       if (isOriginal) echoes.acknowledge(state.shard, sequence);
       state.failures = 0;
+      state.isFailureSaid = false;
       statistics.publishedMessages++;
       statistics.publishedEvents += message.events;
       return sequence;
     } catch (error) {
       statistics.publishFailures++;
+      if (expected !== undefined && error instanceof PublishError && error.failure === "refused") {
+        state.unread.delete(message.number);
+        return "refused";
+      }
       onFailure(state, message, error);
       return undefined;
     } finally {

@@ -184,7 +184,8 @@ export class Publisher {
 
   #noteFailure(state: ShardPublishing, top: number, error: unknown): void {
     if (this.#signal.aborted) return;
-    const level = state.failures === 0 && state.phase === "open" ? "warn" : "debug";
+    const level = state.isFailureSaid ? "debug" : "warn";
+    state.isFailureSaid = true;
     this.#parts.log[level]("publishing failed, the changes go again", {
       shard: state.shard,
       reason: errorText(error),

@@ -29,6 +29,8 @@ export class ShardPublishing {
   isAwaitingDrain = false;
   /** Failed publishes in a row. */
   failures = 0;
+  /** Whether the operator was told that publishing fails; false again once it succeeds. */
+  isFailureSaid = false;
   /** Messages of the stream that the server keeps. */
   maxMessages = Infinity;
   /** Numbers of messages that were sent and not read back. */

@@ -24,23 +24,27 @@ export interface ClusterOptions {
   /** Further flags of every node. */
   readonly flags?: readonly string[];
   readonly server?: NatsServerOptions;
+  /** NATS URLs of each node, where the test has servers of its own, or something before them; no server is started. */
+  readonly natsUrl?: (nodeId: number) => string;
   /** False leaves the nodes to be started by the test. */
   readonly isStarted?: boolean;
 }
 
 export class Cluster implements AsyncDisposable {
-  readonly server: NatsServer;
   readonly folder: string;
   readonly nodes: ClusterNode[] = [];
+  readonly #server: NatsServer | undefined;
+  readonly #natsUrl: (nodeId: number) => string;
 
-  private constructor(server: NatsServer, folder: string) {
-    this.server = server;
+  private constructor(folder: string, broker: NatsServer | ((nodeId: number) => string)) {
     this.folder = folder;
+    this.#server = broker instanceof NatsServer ? broker : undefined;
+    this.#natsUrl = broker instanceof NatsServer ? () => broker.url : broker;
   }
 
   static async start(options: ClusterOptions): Promise<Cluster> {
-    const server = await NatsServer.start(options.server);
-    const cluster = new Cluster(server, await mkdtemp(join(tmpdir(), "marmot-cluster-")));
+    const broker = options.natsUrl ?? await NatsServer.start(options.server);
+    const cluster = new Cluster(await mkdtemp(join(tmpdir(), "marmot-cluster-")), broker);
     try {
       for (let id = 1; id <= options.nodes; id++) cluster.addNode(options, id);
       if (options.isStarted !== false) await Promise.all(cluster.nodes.map((node) => node.start()));
@@ -51,12 +55,21 @@ export class Cluster implements AsyncDisposable {
     }
   }
 
-  /** A further node with a database of the same schema; not started. */
-  addNode(options: Pick<ClusterOptions, "schema" | "flags">, id = this.nodes.length + 1): ClusterNode {
+  /** The server that was started with the cluster. */
+  get server(): NatsServer {
+    if (this.#server === undefined) throw new Error("the test has servers of its own");
+    return this.#server;
+  }
+
+  /** A further node with a database of the same schema, in a folder of its own if one is named; not started. */
+  addNode(
+    options: Pick<ClusterOptions, "schema" | "flags"> & { folder?: string },
+    id = this.nodes.length + 1,
+  ): ClusterNode {
     const node = new ClusterNode({
       id,
-      folder: this.folder,
-      url: () => this.server.url,
+      folder: options.folder ?? this.folder,
+      url: () => this.#natsUrl(id),
       flags: options.flags ?? [],
     });
     node.application.exec(options.schema);
@@ -111,7 +124,7 @@ export class Cluster implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const node of this.nodes) await node[Symbol.asyncDispose]();
-    await this.server[Symbol.asyncDispose]();
+    await this.#server?.[Symbol.asyncDispose]();
     await rm(this.folder, { recursive: true, force: true });
   }
 }

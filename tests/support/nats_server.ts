@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -22,11 +22,24 @@ export interface NatsServerOptions {
   readonly auth?: { readonly user: string; readonly password: string };
   /** False starts a server without JetStream. */
   readonly jetStream?: boolean;
+  /** Where JetStream keeps its streams; inside the server's own folder when left out. */
+  readonly storeFolder?: string;
+  /** Makes it one of the servers of a NATS cluster, whose routes it is given; see nats_cluster.ts. */
+  readonly member?: NatsMember;
   /** Further lines of the configuration file. */
   readonly config?: string;
   /** Path of the executable; found or fetched when left out. */
   readonly executable?: string;
   readonly onProgress?: (text: string) => void;
+}
+
+/** One server among those of a NATS cluster. */
+export interface NatsMember {
+  readonly serverName: string;
+  readonly clusterName: string;
+  /** Where it listens for the others; their ports on 127.0.0.1 are the routes. */
+  readonly routePort: number;
+  readonly otherRoutePorts: readonly number[];
 }
 
 export class NatsServer {
@@ -55,6 +68,10 @@ export class NatsServer {
       throw error;
     }
     return server;
+  }
+
+  get storeFolder(): string {
+    return this.#options.storeFolder ?? join(this.folder, "store");
   }
 
   get auth(): NatsServerOptions["auth"] {
@@ -104,10 +121,21 @@ export class NatsServer {
     await this.#spawn();
   }
 
+  /** Keeps a copy of the store as it is; of a running server, what a crash at this moment would leave. */
+  async copyStore(folder: string): Promise<void> {
+    await cp(this.storeFolder, folder, { recursive: true });
+  }
+
+  /** Puts a copy of the store back: the next start is that of a server restored from a backup. */
+  async restoreStore(folder: string): Promise<void> {
+    await this.wipe();
+    await cp(folder, this.storeFolder, { recursive: true });
+  }
+
   /** Forgets everything stored: the next start is that of a new server. */
   async wipe(): Promise<void> {
     if (this.#child !== undefined) throw new Error("nats-server is still running");
-    await rm(join(this.folder, "store"), { recursive: true, force: true });
+    await rm(this.storeFolder, { recursive: true, force: true });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -116,15 +144,16 @@ export class NatsServer {
   }
 
   async #spawn(): Promise<void> {
-    const { maxPayloadBytes, auth, jetStream, config } = this.#options;
+    const { maxPayloadBytes, auth, jetStream, member, config } = this.#options;
     const quote = (text: string) => JSON.stringify(text);
     const lines = [
       `listen: "127.0.0.1:${this.#port === 0 ? -1 : this.#port}"`,
       `ports_file_dir: ${quote(this.folder)}`,
       `log_file: ${quote(join(this.folder, "log"))}`,
-      jetStream === false ? "" : `jetstream { store_dir: ${quote(join(this.folder, "store"))} }`,
+      jetStream === false ? "" : `jetstream { store_dir: ${quote(this.storeFolder)} }`,
       maxPayloadBytes === undefined ? "" : `max_payload: ${maxPayloadBytes}`,
       auth && `authorization { user: ${quote(auth.user)}, password: ${quote(auth.password)} }`,
+      ...(member === undefined ? [] : memberLines(member)),
       config,
     ];
     const configFile = join(this.folder, "nats.conf");
@@ -162,6 +191,14 @@ export class NatsServer {
     if (signal === "SIGTERM") process.kill(child.pid, "SIGCONT");
     await exited;
   }
+}
+
+function memberLines({ serverName, clusterName, routePort, otherRoutePorts }: NatsMember): string[] {
+  const routes = otherRoutePorts.map((port) => `"nats://127.0.0.1:${port}"`);
+  return [
+    `server_name: "${serverName}"`,
+    `cluster { name: "${clusterName}", listen: "127.0.0.1:${routePort}", routes: [${routes.join(", ")}] }`,
+  ];
 }
 
 /** Whether every thread of a process stands still. Where there is no /proc the signal is taken at its word. */

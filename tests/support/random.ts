@@ -2,9 +2,13 @@
 import process from "node:process";
 import { Random } from "../simulation/random.ts";
 
-/** From the seed of the SEED variable, or from a new one; says which. */
-export function announcedRandom(what: string): Random {
+/** The seed of the SEED variable, or a new one; says which. */
+export function announcedSeed(what: string): number {
   const seed = Number(process.env["SEED"] ?? Date.now() % 2 ** 32);
   console.log(`${what}: SEED=${seed}`);
-  return new Random(seed);
+  return seed;
+}
+
+export function announcedRandom(what: string): Random {
+  return new Random(announcedSeed(what));
 }

@@ -1,0 +1,54 @@
+/**
+ * A file system of a few megabytes, to be filled: a tmpfs of its own, which only root may mount. It goes, with what is
+ * on it, at the end of the `await using` block that made it.
+ */
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+export class SmallDisk implements AsyncDisposable {
+  readonly folder: string;
+
+  private constructor(folder: string) {
+    this.folder = folder;
+  }
+
+  /** Throws where nothing may be mounted. */
+  static mount(sizeBytes: number): SmallDisk {
+    const folder = mkdtempSync(join(tmpdir(), "marmot-small-disk-"));
+    try {
+      execFileSync("mount", ["-t", "tmpfs", "-o", `size=${sizeBytes}`, "tmpfs", folder], { stdio: "pipe" });
+    } catch (error) {
+      rmSync(folder, { recursive: true });
+      throw error;
+    }
+    return new SmallDisk(folder);
+  }
+
+  get freeBytes(): number {
+    const { bavail, bsize } = statfsSync(this.folder);
+    return bavail * bsize;
+  }
+
+  /** Takes what is free, but for so much. */
+  fill(leaveBytes = 0): void {
+    const size = this.freeBytes - leaveBytes;
+    if (size > 0) writeFileSync(this.#ballast, new Uint8Array(size));
+  }
+
+  /** Gives back what `fill` took. */
+  async makeRoom(): Promise<void> {
+    await rm(this.#ballast, { force: true });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    execFileSync("umount", ["-l", this.folder], { stdio: "pipe" });
+    await rm(this.folder, { recursive: true, force: true });
+  }
+
+  get #ballast(): string {
+    return join(this.folder, "ballast");
+  }
+}
