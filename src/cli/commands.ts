@@ -6,8 +6,9 @@
 import { nearestName } from "../config/spelling.ts";
 import type { Command } from "./command.ts";
 import { conflictsCommand } from "./commands/conflicts.ts";
+import { verifyCommand } from "./commands/verify.ts";
 
-export const COMMANDS: readonly Command[] = [conflictsCommand];
+export const COMMANDS: readonly Command[] = [conflictsCommand, verifyCommand];
 
 export function findCommand(name: string): Command | undefined {
   return COMMANDS.find((command) => command.name === name);

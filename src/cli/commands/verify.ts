@@ -1,0 +1,65 @@
+/** `marmot verify`: whether copies of the database are equal, and which rows are not. */
+
+import { numberOption, type Option } from "../../config/option.ts";
+import { InvalidValueError } from "../../config/option.ts";
+import { OPTIONS } from "../../config/options.ts";
+import { compareSources, type VerifyReport } from "../../node/verify/comparison.ts";
+import { FileSource } from "../../node/verify/file_source.ts";
+import { defineCommand } from "../command.ts";
+import { exitCodeOf, reportJson, reportText, verdictOf } from "../verify_report.ts";
+
+const againstOption: Option<string | undefined> = {
+  flag: "against",
+  valueName: "path",
+  defaultValue: undefined,
+  defaultText: "the running nodes",
+  text: "Another database file to compare with.",
+  isSecret: false,
+  parse(value) {
+    if (value === "" || value.includes("\0")) throw new InvalidValueError("it must name a file");
+    return value;
+  },
+};
+
+export const verifyCommand = defineCommand({
+  name: "verify",
+  text: "Compares copies of the database, value by value, and names the rows that differ. " +
+    "Exit codes: 0 equal, 3 different, 1 not all could be compared.",
+  options: {
+    against: againstOption,
+    natsUrls: OPTIONS.natsUrls,
+    streamPrefix: OPTIONS.streamPrefix,
+    limit: numberOption({
+      flag: "limit",
+      defaultValue: 20,
+      minimum: 1,
+      maximum: 1_000_000,
+      text: "How many rows of each table to name.",
+    }),
+  },
+  forms: [
+    {
+      words: "",
+      text: "Compares the running nodes at one point of their streams, or the database with another file.",
+      async run({ options, terminal, stop }) {
+        const { limit, json } = options;
+        const report = await compareFiles([options.dbPath, options.against ?? ""], { limit, stop });
+        terminal.writeOutput(json ? reportJson(report) : reportText(report));
+        return exitCodeOf(verdictOf(report));
+      },
+    },
+  ],
+});
+
+async function compareFiles(
+  paths: readonly string[],
+  { limit, stop }: { limit: number; stop: AbortSignal },
+): Promise<VerifyReport> {
+  const sources: FileSource[] = [];
+  try {
+    for (const path of paths) sources.push(new FileSource(path, stop));
+    return await compareSources(sources, { limit });
+  } finally {
+    for (const source of sources) await source.close();
+  }
+}
