@@ -31,10 +31,16 @@ export function reportText(report: VerifyReport): string {
     `compared: ${copies.map(({ name, nodeId }) => nameCopy(name, nodeId)).join(", ")}`,
     ...cursorLines(report),
     ...lost.map(({ name, reason }) => `not compared: ${plainText(name)}: ${plainText(reason)}`),
+    ...absentLine(report),
     ...tables.flatMap(tableLines),
     resultLine(report),
   ];
   return lines.map((line) => `${line}\n`).join("");
+}
+
+function absentLine({ absentNodes }: VerifyReport): string[] {
+  if (absentNodes.length === 0) return [];
+  return [`not asked, though their changes were read: ${absentNodes.map((id) => `node ${id}`).join(", ")}`];
 }
 
 function nameCopy(name: string, nodeId: string | null): string {

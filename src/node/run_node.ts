@@ -8,6 +8,7 @@ import { Replica } from "../db/replica.ts";
 import { DatabaseBusyError, errorText, MarmotError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
 import { systemClock } from "../runtime/clock.ts";
+import type { JetStreamChangeStreams } from "../stream/jetstream_change_streams.ts";
 import { openChangeStreams } from "../stream/open_change_streams.ts";
 import type { NodeId } from "../wire/batch.ts";
 import { decodeSeqMap } from "../wire/seq_map.ts";
@@ -15,6 +16,7 @@ import { Armer } from "./armer.ts";
 import { Node } from "./node.ts";
 import { reportProgress } from "./progress.ts";
 import { writeSeqMap } from "./seq_map_file.ts";
+import { VerifyService } from "./verify/verify_service.ts";
 
 const BUSY_SLEEP_MS = 20;
 const SAY_BUSY_AFTER_MS = 2000;
@@ -67,6 +69,7 @@ export async function runNode(config: Config, log: Log, stop: AbortSignal): Prom
           clock: systemClock,
           signal: beside.signal,
         }),
+        ...answerVerify(node, { replica, streams, log, signal: beside.signal }),
       ];
       try {
         await node.run(stop);
@@ -81,6 +84,28 @@ export async function runNode(config: Config, log: Log, stop: AbortSignal): Prom
     replica.close();
     log.info("node stopped");
   }
+}
+
+/** Lets `marmot verify` compare this node with the others. */
+function answerVerify(
+  node: Node,
+  { replica, streams, log, signal }: {
+    replica: Replica;
+    streams: JetStreamChangeStreams;
+    log: Log;
+    signal: AbortSignal;
+  },
+): Promise<void>[] {
+  const { nodeId } = replica;
+  const service = new VerifyService({
+    nodeId,
+    dbPath: replica.connection.path,
+    barrier: node.applyBarrier,
+    cursors: () => node.cursors(),
+    clock: systemClock,
+    log,
+  });
+  return [service.run(signal), streams.answerQuestions({ nodeId, answer: service.answer, signal })];
 }
 
 /** Keeps the tables armed while `work` waits for something else. */

@@ -34,13 +34,17 @@ export interface ShardReaderParts {
 export class ShardReader {
   readonly #parts: ShardReaderParts;
   readonly #shard: number;
-  /** Name of the stream, once the broker has told it. */
   #stream: string | undefined;
   #said: Continuity = "continues";
 
   constructor(shard: number, parts: ShardReaderParts) {
     this.#shard = shard;
     this.#parts = parts;
+  }
+
+  /** Name of the stream, undefined before the broker has told it. */
+  get stream(): string | undefined {
+    return this.#stream;
   }
 
   /** Last sequence that was applied; undefined as long as the stream is not known to go on where this node left it. */

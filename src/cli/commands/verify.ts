@@ -5,6 +5,7 @@ import { InvalidValueError } from "../../config/option.ts";
 import { OPTIONS } from "../../config/options.ts";
 import { compareSources, type VerifyReport } from "../../node/verify/comparison.ts";
 import { FileSource } from "../../node/verify/file_source.ts";
+import { verifyNodes } from "../../node/verify/live_verify.ts";
 import { defineCommand } from "../command.ts";
 import { exitCodeOf, reportJson, reportText, verdictOf } from "../verify_report.ts";
 
@@ -42,8 +43,10 @@ export const verifyCommand = defineCommand({
       words: "",
       text: "Compares the running nodes at one point of their streams, or the database with another file.",
       async run({ options, terminal, stop }) {
-        const { limit, json } = options;
-        const report = await compareFiles([options.dbPath, options.against ?? ""], { limit, stop });
+        const { limit, json, dbPath, against, natsUrls, streamPrefix } = options;
+        const report = against === undefined
+          ? await verifyNodes({ natsUrls, streamPrefix, limit, stop })
+          : await compareFiles([dbPath, against], { limit, stop });
         terminal.writeOutput(json ? reportJson(report) : reportText(report));
         return exitCodeOf(verdictOf(report));
       },

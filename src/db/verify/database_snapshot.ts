@@ -20,9 +20,9 @@ import { RowHasher } from "./row_digest.ts";
 import { digestKeys, digestTable, type KeyDigest, type Pace, type TableDigest } from "./table_digest.ts";
 
 /** Change log entries that are read at once. */
-const READ_LIMIT = 1000;
+const READ_LIMIT = 500;
 /** Keys that may be on their way in one database; with more it is too far from rest to be compared. */
-export const MAX_UNSETTLED = 50_000;
+export const MAX_UNSETTLED = 20_000;
 
 /** What a table looks like, as far as copies of it must agree to be comparable. */
 export interface TableShape {
@@ -46,6 +46,8 @@ export interface UnsettledKeys {
 export interface SnapshotDescription {
   /** The node that uses the database, null where Marmot never did. */
   readonly nodeId: string | null;
+  /** Nodes whose messages were read, this one included. */
+  readonly origins: readonly string[];
   /** Last sequence applied of each stream. */
   readonly cursors: readonly (readonly [stream: string, sequence: number])[];
   readonly tables: readonly TableShape[];
@@ -94,20 +96,22 @@ export class DatabaseSnapshot {
   }
 
   /** Throws MarmotError where too much is on its way. */
-  describe(): SnapshotDescription {
+  async describe(pace: Pace): Promise<SnapshotDescription> {
     const connection = this.#connection;
     const tables = [...this.#tables.values()].map(shapeOf);
-    const nothing = { nodeId: null, cursors: [], unsettled: [], parked: [] };
+    const nothing = { nodeId: null, origins: [], cursors: [], unsettled: [], parked: [] };
     const excluded = this.#schemaExcluded;
     if (!hasStateTables(connection)) return { ...nothing, tables, excluded };
     const cursors = connection.statement("SELECT name, cursor FROM __marmot__stream").all();
     const parked = connection.statement("SELECT table_name, count(*) FROM __marmot__parked GROUP BY 1").all();
+    const origins = connection.statement("SELECT DISTINCT origin FROM __marmot__origin ORDER BY 1").all();
     return {
       nodeId: readNodeId(connection)?.toString() ?? null,
+      origins: origins.map(([origin]) => String(origin)),
       cursors: cursors.map(([name, cursor]) => [String(name), Number(cursor)]),
       tables,
       excluded,
-      unsettled: this.#readUnsettled(),
+      unsettled: await this.#readUnsettled(pace),
       parked: parked.map(([name, count]) => [String(name), Number(count)]),
     };
   }
@@ -132,7 +136,7 @@ export class DatabaseSnapshot {
     return { connection: this.#connection, table, columns, excluded, pace };
   }
 
-  #readUnsettled(): UnsettledKeys[] {
+  async #readUnsettled(pace: Pace): Promise<UnsettledKeys[]> {
     const connection = this.#connection;
     const known = readKnownTables(connection).filter(({ isDropped }) => !isDropped);
     const keys = new Map<number, KeySet>();
@@ -154,6 +158,8 @@ export class DatabaseSnapshot {
       }
       after = entries.at(-1)?.id ?? after;
       isEnd = entries.length < READ_LIMIT;
+      const pause = pace();
+      if (pause) await pause;
     }
     return [...keys.values()].filter((set) => !set.isEmpty).map((set) => set.toKeys());
   }

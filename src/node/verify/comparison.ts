@@ -8,8 +8,8 @@ import { foldName } from "../../db/schema/identifiers.ts";
 import { type ComparableTable, compareSchemas } from "./schema_comparison.ts";
 import { SourceLostError, type VerifySource } from "./verify_source.ts";
 
-/** Rows of a copy whose keys are held in memory at once. */
-const ROWS_PER_PASS = 20_000;
+/** Rows of a copy whose keys are held in memory, and sent, at once: a node writes them as JSON in one go. */
+const ROWS_PER_PASS = 8_000;
 /** Each pass reads the table once more. */
 const MAX_PASSES = 4;
 
@@ -45,10 +45,17 @@ export interface CopyReport {
   readonly cursors: SnapshotDescription["cursors"];
 }
 
+export interface LostCopy {
+  readonly name: string;
+  readonly reason: string;
+}
+
 export interface VerifyReport {
   readonly copies: readonly CopyReport[];
   /** Copies that could not be compared, or not to the end, and why. */
-  readonly lost: readonly { readonly name: string; readonly reason: string }[];
+  readonly lost: readonly LostCopy[];
+  /** Nodes whose messages were read and that took no part: stopped, out of reach, or retired. Ids, decimal. */
+  readonly absentNodes: readonly string[];
   readonly tables: readonly TableReport[];
 }
 
@@ -61,18 +68,19 @@ interface Copy {
 /** Compares what the sources hold, and names at most `limit` rows of each table. The sources stay open. */
 export async function compareSources(
   sources: readonly VerifySource[],
-  { limit }: { limit: number },
+  { limit, lost = [] }: { limit: number; lost?: readonly LostCopy[] },
 ): Promise<VerifyReport> {
-  const comparison = new Comparison(limit);
+  const comparison = new Comparison(limit, lost);
   return await comparison.run(sources);
 }
 
 class Comparison {
   readonly #limit: number;
-  readonly #lost = new Map<string, string>();
+  readonly #lost: Map<string, string>;
 
-  constructor(limit: number) {
+  constructor(limit: number, lost: readonly LostCopy[]) {
     this.#limit = limit;
+    this.#lost = new Map(lost.map(({ name, reason }) => [name, reason]));
   }
 
   async run(sources: readonly VerifySource[]): Promise<VerifyReport> {
@@ -88,6 +96,7 @@ class Comparison {
         cursors: description.cursors,
       })),
       lost: [...this.#lost].map(([name, reason]) => ({ name, reason })),
+      absentNodes: absentNodes(copies, this.#lost),
       tables,
     };
   }
@@ -166,6 +175,12 @@ class Comparison {
     }
     return answers;
   }
+}
+
+function absentNodes(copies: readonly Copy[], lost: ReadonlyMap<string, string>): string[] {
+  const present = new Set(copies.map(({ description }) => description.nodeId));
+  const written = new Set(copies.flatMap(({ description }) => description.origins));
+  return [...written].filter((node) => !present.has(node) && !lost.has(`node ${node}`)).sort();
 }
 
 interface DifferingBucket {

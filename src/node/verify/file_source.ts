@@ -25,7 +25,7 @@ export class FileSource implements VerifySource {
   }
 
   describe(): Promise<SnapshotDescription> {
-    return Promise.resolve(this.#snapshot.describe());
+    return this.#snapshot.describe(this.#pace);
   }
 
   exclude(table: string, identities: readonly string[]): Promise<void> {
