@@ -23,7 +23,10 @@ export type AnswerQuestion = (question: Uint8Array) => Promise<Uint8Array>;
 /** Why a question stayed without an answer. */
 export type NoAnswer = "nobody" | "timeout";
 
-/** Answers the questions to one node until the signal aborts. What `answer` throws is a defect. */
+/**
+ * Answers the questions to one node until the signal aborts. `answer` never rejects. Throws where the server does not let
+ * it listen.
+ */
 export async function answerQuestions(
   connection: Connection,
   { streamPrefix, nodeId, answer, signal }: {
@@ -55,9 +58,10 @@ export async function answerQuestions(
 
 async function reply({ nats, session }: Connection, message: Msg, answer: AnswerQuestion): Promise<void> {
   const bytes = await answer(message.data);
+  if (session.aborted) return;
   const size = (nats.info?.max_payload ?? DEFAULT_MAX_PAYLOAD) - OVERHEAD_BYTES;
   const parts = Math.max(1, Math.ceil(bytes.length / size));
-  for (let part = 0; part < parts && !session.aborted && !nats.isClosed(); part++) {
+  for (let part = 0; part < parts && !nats.isClosed(); part++) {
     const headers = newHeaders();
     headers.set(PART_HEADER, `${part + 1}/${parts}`);
     message.respond(bytes.subarray(part * size, (part + 1) * size), { headers });

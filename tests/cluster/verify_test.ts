@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
 import { runCommand } from "../support/command_run.ts";
-import { Cluster, type ClusterNode, waitUntil } from "../support/cluster.ts";
+import { Cluster, type ClusterNode } from "../support/cluster.ts";
 
 const SCHEMA = "CREATE TABLE t (id INTEGER PRIMARY KEY, v, n INTEGER DEFAULT 0); " +
   "CREATE TABLE notes (id TEXT PRIMARY KEY COLLATE NOCASE, body); " +

@@ -118,14 +118,13 @@ function bucketOf(hasher: RowHasher): number {
 }
 
 function positionsOf(table: TableSchema, columns: readonly (string | null)[]): number[] {
+  const positions = new Map(
+    table.columns.map(({ name }, position) => [name === null ? null : foldName(name), position]),
+  );
   return columns.map((name) => {
-    const position = table.columns.findIndex((column) =>
-      column.name === null || name === null ? column.name === name : foldName(column.name) === name
-    );
-    if (position < 0) {
-      throw new MarmotError("schema", `Table "${table.name}" has no column ${name ?? "rowid"}`);
-    }
-    return position;
+    const position = positions.get(name);
+    if (position !== undefined) return position;
+    throw new MarmotError("schema", `Table "${table.name}" has no column ${name ?? "rowid"}`);
   });
 }
 

@@ -13,6 +13,9 @@ const ROWS_PER_PASS = 8_000;
 /** Each pass reads the table once more. */
 const MAX_PASSES = 4;
 
+/** Numbers inside of text in the order of their values. */
+const inOrder = new Intl.Collator("en", { numeric: true });
+
 export interface RowDifference {
   /** Its key, as "id = 5". */
   readonly key: string;
@@ -156,6 +159,7 @@ class Comparison {
         if (differences.length < this.#limit) differences.push(difference);
       }
     }
+    differences.sort((a, b) => inOrder.compare(a.key, b.key));
     return { differences, differingKeys, unreadBuckets: buckets.length - next };
   }
 

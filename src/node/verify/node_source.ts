@@ -9,6 +9,10 @@ import { SourceLostError, type VerifySource } from "./verify_source.ts";
 /** How long a node may be silent, and how often it is asked then. */
 const SILENCE_MS = 5_000;
 const TRIES = 2;
+/** The same while all nodes stand still: who is slow is left out. */
+const HOLD_SILENCE_MS = 1_000;
+/** A node that does not hear of the end ends by itself. */
+const END_SILENCE_MS = 1_000;
 /** Keys to leave out that go in one question. */
 const KEYS_PER_QUESTION = 2_000;
 
@@ -31,7 +35,8 @@ export class NodeSource implements VerifySource {
 
   /** Stops the node's apply loop for a moment, and returns where it stands. Throws SourceLostError, as all that follows. */
   async hold(): Promise<Cursors> {
-    return await this.#ask({ kind: "hold", session: this.#options.session }) as Cursors;
+    const { session } = this.#options;
+    return await this.#ask({ kind: "hold", session }, { silenceMs: HOLD_SILENCE_MS, tries: 1 }) as Cursors;
   }
 
   /** Lets the node apply up to the common sequences, and look at its tables there. */
@@ -73,16 +78,19 @@ export class NodeSource implements VerifySource {
 
   async close(): Promise<void> {
     const { session, questions, nodeId } = this.#options;
-    await questions.ask(nodeId, encodeJson({ kind: "end", session }), SILENCE_MS);
+    await questions.ask(nodeId, encodeJson({ kind: "end", session }), END_SILENCE_MS);
   }
 
   /** Asks until the answer is ready. A question may be heard twice: it is the same to the node. */
-  async #ask(question: Question): Promise<unknown> {
+  async #ask(
+    question: Question,
+    { silenceMs, tries } = { silenceMs: SILENCE_MS, tries: TRIES },
+  ): Promise<unknown> {
     const { questions, nodeId, stop } = this.#options;
     const bytes = assertQuestionFits(encodeJson(question));
-    for (let silent = 0; silent < TRIES;) {
+    for (let silent = 0; silent < tries;) {
       stop.throwIfAborted();
-      const bytesBack = await questions.ask(nodeId, bytes, SILENCE_MS);
+      const bytesBack = await questions.ask(nodeId, bytes, silenceMs);
       if (bytesBack === "nobody") throw new SourceLostError("it is no longer there");
       if (bytesBack === "timeout") {
         silent++;
@@ -93,7 +101,7 @@ export class NodeSource implements VerifySource {
       if (answer.state === "done") return answer.value;
       if (answer.state === "failed") throw new SourceLostError(answer.reason);
     }
-    throw new SourceLostError(`it has not answered for ${TRIES * SILENCE_MS / 1000} s`);
+    throw new SourceLostError(`it has not answered for ${tries * silenceMs / 1000} s`);
   }
 }
 

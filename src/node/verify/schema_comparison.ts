@@ -66,8 +66,8 @@ function compareTable<T extends DescribedCopy>(name: string, copies: readonly T[
 }
 
 function commonColumns(shapes: readonly TableShape[]): (string | null)[] {
-  const [first, ...others] = shapes.map(namesOf);
-  const common = (first ?? []).filter((name) => others.every((names) => names.includes(name)));
+  const [first, ...others] = shapes.map((shape) => new Set(typesOf(shape).keys()));
+  const common = [...first ?? []].filter((name) => others.every((names) => names.has(name)));
   return common.sort((a, b) => a === b ? 0 : (a ?? "") < (b ?? "") ? -1 : 1);
 }
 
@@ -76,16 +76,18 @@ function describeColumns(
   common: readonly (string | null)[],
 ): string[] {
   const sentences: string[] = [];
+  const compared = new Set(common);
   for (const { copy, shape } of having) {
-    const own = shape.columns.filter(([name]) => !common.includes(fold(name)));
+    const own = shape.columns.filter(([name]) => !compared.has(fold(name)));
     if (own.length === 0) continue;
     const names = own.map(([name]) => name ?? "rowid").join(", ");
     sentences.push(`not on every copy, and not compared: ${names} (on ${copy.name})`);
   }
+  const typesByCopy = having.map(({ copy, shape }) => ({ copy, typeOf: typesOf(shape) }));
   for (const name of common) {
     const types = new Map<string, string[]>();
-    for (const { copy, shape } of having) {
-      const type = shape.columns.find(([column]) => fold(column) === name)?.[1].toUpperCase() ?? "";
+    for (const { copy, typeOf } of typesByCopy) {
+      const type = typeOf.get(name) ?? "";
       types.set(type, [...types.get(type) ?? [], copy.name]);
     }
     if (types.size < 2) continue;
@@ -108,8 +110,9 @@ function keyOf({ key }: TableShape): string {
   return `(${columns.join(", ")})`;
 }
 
-function namesOf({ columns }: TableShape): (string | null)[] {
-  return columns.map(([name]) => fold(name));
+/** Declared types by folded names. */
+function typesOf({ columns }: TableShape): Map<string | null, string> {
+  return new Map(columns.map(([name, type]) => [fold(name), type.toUpperCase()]));
 }
 
 function fold(name: string | null): string | null {

@@ -26,6 +26,7 @@ export class VerifyService {
   readonly #parts: VerifyServiceParts;
   readonly #process = crypto.randomUUID();
   #session: VerifySession | undefined;
+  #isStopped = false;
 
   constructor(parts: VerifyServiceParts) {
     this.#parts = parts;
@@ -37,6 +38,7 @@ export class VerifyService {
       await this.#parts.clock.sleep(LOOK_MS, signal);
       if (this.#session?.isOver) await this.#end();
     }
+    this.#isStopped = true;
     await this.#end();
   }
 
@@ -81,6 +83,7 @@ export class VerifyService {
   async #sessionOf({ kind, session: id }: { kind: string; session: string }): Promise<VerifySession> {
     if (this.#session?.isOver) await this.#end();
     if (this.#session?.id === id) return this.#session;
+    if (this.#isStopped) throw new MarmotError("broker", "it is being stopped");
     if (this.#session) throw new MarmotError("broker", "another marmot verify is asking it");
     if (kind !== "hold") throw new MarmotError("broker", "it has given up this comparison: it took too long");
     this.#parts.log.info("tables are compared by marmot verify", { session: id });

@@ -1,7 +1,7 @@
 /**
  * What a node does for one `marmot verify`: holds its apply loop until it stands at the common sequences, looks at its
  * tables there through a connection of its own, and computes digests a few milliseconds at a time. Bounds: the
- * apply loop is held for HOLD_MS at most, the read transaction for SESSION_MS, and it ends IDLE_MS after the last question.
+ * apply loop is held for HOLD_MS + REACH_MS, the read transaction for SESSION_MS, or until IDLE_MS after the last question.
  */
 import { foldName } from "../../db/schema/identifiers.ts";
 import { DatabaseSnapshot, type SnapshotDescription } from "../../db/verify/database_snapshot.ts";
@@ -10,8 +10,10 @@ import type { Clock } from "../../runtime/clock.ts";
 import type { ApplyBarrier } from "../apply_barrier.ts";
 import type { Cursors, Question } from "./verify_protocol.ts";
 
-/** Longest time that the apply loop is held: a round trip to the asker, and what a node that is behind has to apply. */
-const HOLD_MS = 5_000;
+/** How long the apply loop stands still until the common sequences are told: as a rule a round trip. */
+const HOLD_MS = 3_000;
+/** How long a node that is behind may take to reach them: it stands still on the shards where it is not behind. */
+const REACH_MS = 5_000;
 const IDLE_MS = 10_000;
 const SESSION_MS = 10 * 60_000;
 /** Between two looks whether the common sequences are reached. */
@@ -41,6 +43,7 @@ export class VerifySession {
   #excludedCount = 0;
   #askedAtMs: number;
   #isHolding = false;
+  #isTargetKnown = false;
   #snapshot: DatabaseSnapshot | undefined;
   /** The question that is worked on, and what comes of it. */
   #job: { readonly question: string; readonly outcome: Promise<unknown> } | undefined;
@@ -108,28 +111,32 @@ export class VerifySession {
     const cursors = this.#readCursors();
     barrier.hold();
     this.#isHolding = true;
-    void clock.sleep(HOLD_MS, this.#end.signal).then(() => this.#release());
+    void clock.sleep(HOLD_MS, this.#end.signal).then(() => {
+      if (!this.#isTargetKnown) this.#release();
+    });
     return cursors;
   }
 
   async #takeSnapshot(target: Cursors): Promise<SnapshotDescription> {
     const { barrier, clock, dbPath } = this.#parts;
     if (this.#snapshot) throw new MarmotError("wire", "The snapshot was taken already");
-    barrier.goOnTo(new Map(target));
-    for (let behind = this.#countBehind(target); behind > 0; behind = this.#countBehind(target)) {
-      if (!this.#isHolding) {
-        throw new MarmotError(
-          "broker",
-          `it is ${behind} messages behind the others: verify again when it has caught up`,
-        );
-      }
-      await clock.sleep(LOOK_MS, this.#end.signal);
-      this.#end.signal.throwIfAborted();
-    }
     if (!this.#isHolding) {
       throw new MarmotError("broker", "it was asked too late: other nodes took too long to answer");
     }
+    this.#isTargetKnown = true;
+    barrier.goOnTo(new Map(target));
+    const deadlineMs = clock.nowMs() + REACH_MS;
     try {
+      for (let behind = this.#countBehind(target); behind > 0; behind = this.#countBehind(target)) {
+        if (clock.nowMs() > deadlineMs) {
+          throw new MarmotError(
+            "broker",
+            `it is ${behind} messages behind: verify again when it has caught up`,
+          );
+        }
+        await clock.sleep(LOOK_MS, this.#end.signal);
+        this.#end.signal.throwIfAborted();
+      }
       this.#snapshot = DatabaseSnapshot.open(dbPath, { busyTimeoutMs: BUSY_TIMEOUT_MS });
     } finally {
       this.#release();
