@@ -6,9 +6,18 @@
 import { nearestName } from "../config/spelling.ts";
 import type { Command } from "./command.ts";
 import { conflictsCommand } from "./commands/conflicts.ts";
+import { parkedCommand } from "./commands/parked.ts";
+import { pauseCommand } from "./commands/pause.ts";
+import { quarantineCommand } from "./commands/quarantine.ts";
 import { verifyCommand } from "./commands/verify.ts";
 
-export const COMMANDS: readonly Command[] = [conflictsCommand, verifyCommand];
+export const COMMANDS: readonly Command[] = [
+  conflictsCommand,
+  quarantineCommand,
+  parkedCommand,
+  pauseCommand,
+  verifyCommand,
+];
 
 export function findCommand(name: string): Command | undefined {
   return COMMANDS.find((command) => command.name === name);

@@ -26,11 +26,11 @@ export function reportJson(report: VerifyReport): string {
 }
 
 export function reportText(report: VerifyReport): string {
-  const { copies, lost, tables } = report;
+  const { lost, tables } = report;
   const lines = [
-    `compared: ${copies.map(({ name, nodeId }) => nameCopy(name, nodeId)).join(", ")}`,
+    `compared: ${comparedCopies(report).join(", ") || "nothing"}`,
     ...cursorLines(report),
-    ...lost.map(({ name, reason }) => `not compared: ${plainText(name)}: ${plainText(reason)}`),
+    ...lost.map(({ name, reason }) => `not compared to the end: ${plainText(name)}: ${plainText(reason)}`),
     ...absentLine(report),
     ...tables.flatMap(tableLines),
     resultLine(report),
@@ -41,6 +41,11 @@ export function reportText(report: VerifyReport): string {
 function absentLine({ absentNodes }: VerifyReport): string[] {
   if (absentNodes.length === 0) return [];
   return [`not asked, though their changes were read: ${absentNodes.map((id) => `node ${id}`).join(", ")}`];
+}
+
+function comparedCopies({ copies, lost }: VerifyReport): string[] {
+  return copies.filter(({ name }) => !lost.some((each) => each.name === name))
+    .map(({ name, nodeId }) => nameCopy(name, nodeId));
 }
 
 function nameCopy(name: string, nodeId: string | null): string {

@@ -7,17 +7,23 @@ import { existsSync, statSync } from "node:fs";
 import { MarmotError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
 import type { NodeId } from "../wire/batch.ts";
-import { Applier, type ApplyBounds, type ApplyOutcome, type IncomingMessage } from "./apply/applier.ts";
+import type { Value } from "../wire/value.ts";
+import { Applier, type IncomingMessage } from "./apply/applier.ts";
+import type { ApplyBounds, ApplyOutcome } from "./apply/apply_outcome.ts";
 import { ArmedTables } from "./rows/armed_tables.ts";
 import { type ArmingReport, armTables } from "./capture/arming.ts";
 import { TriggerPolicy } from "./capture/authorizer.ts";
+import { ConflictJournal } from "./apply/conflict_journal.ts";
 import { ChangeLog } from "./capture/change_log.ts";
 import { scanChanges, type ScanRequest, type ScanResult } from "./capture/change_scan.ts";
 import { Connection, type ConnectionOptions, SqliteError } from "./connection.ts";
 import { HiddenRows } from "./apply/hidden_rows.ts";
 import { readMeta, readNodeId, readParents, takeNodeId, writeMeta } from "./state/meta.ts";
 import { adoptOriginalState, dropOriginalTriggers, hasOriginalState } from "./capture/original_state.ts";
+import { readPause } from "./capture/pause.ts";
 import { ParkedMessages } from "./apply/parked_messages.ts";
+import { Quarantine } from "./apply/quarantine.ts";
+import type { RetryResult } from "./apply/quarantine_retry.ts";
 import { LOAD_LIMIT, PendingChanges } from "./capture/pending_changes.ts";
 import { createStateTables, hasStateTables, STATE_VERSION } from "./state/state_tables.ts";
 import { StreamPositions } from "./state/stream_positions.ts";
@@ -97,6 +103,10 @@ export class Replica {
   readonly #pending: PendingChanges;
   readonly #parked: ParkedMessages;
   readonly #hidden: HiddenRows;
+  readonly #journal: ConflictJournal;
+  readonly #quarantine: Quarantine;
+  /** The last request of the operator that was taken in. */
+  #request: Value | undefined;
   readonly #policy: TriggerPolicy;
   readonly #applier: Applier;
   readonly #readSeqMap: () => ReadonlyMap<string, number>;
@@ -114,6 +124,8 @@ export class Replica {
     this.positions = new StreamPositions(connection);
     this.#parked = new ParkedMessages(connection);
     this.#hidden = new HiddenRows(connection);
+    this.#journal = new ConflictJournal(connection);
+    this.#quarantine = new Quarantine(connection);
     this.#pending = new PendingChanges(this.log, this.tables);
     this.positions.load();
     this.#fileIdentity = fileIdentity(connection.path);
@@ -129,13 +141,18 @@ export class Replica {
       tables: this.tables,
       pending: this.#pending,
       hidden: this.#hidden,
+      journal: this.#journal,
       parked: this.#parked,
       positions: this.positions,
+      quarantine: this.#quarantine,
+      changeLog: this.log,
       applicant: { nodeId, run: this.run, parents: readParents(connection), nowMs: options.nowMs },
       log: options.log,
     });
     this.#parked.load();
     this.#hidden.load();
+    this.#journal.load();
+    this.#quarantine.load();
   }
 
   /** Opens the database and makes Marmot's tables in it. Throws DatabaseBusyError, and MarmotError as openDatabase does. */
@@ -196,9 +213,15 @@ export class Replica {
     return !this.#isSchemaKnown();
   }
 
-  /** Arms all tables as the schema is now. Throws DatabaseBusyError. */
-  arm(): ArmingReport {
+  /** When the operator paused capture, in milliseconds since 1970; undefined where it is not paused. */
+  pausedSinceMs(): number | undefined {
+    return readPause(this.connection);
+  }
+
+  /** Arms all tables as the schema is now; undefined while capture is paused. Throws DatabaseBusyError. */
+  arm(): ArmingReport | undefined {
     const report = this.#write(() => {
+      if (readPause(this.connection) !== undefined) return undefined;
       const isTakenOver = hasOriginalState(this.connection);
       if (isTakenOver) dropOriginalTriggers(this.connection);
       const armed = armTables(this.connection, { log: this.log, policy: this.#policy, nowMs: this.#nowMs() });
@@ -212,6 +235,7 @@ export class Replica {
       }
       return { armed, schemaVersion: this.#readSchemaVersion() };
     });
+    if (!report) return undefined;
     this.tables.set(report.armed.tables);
     this.#schemaVersion = report.schemaVersion;
     this.#pending.reset();
@@ -245,9 +269,29 @@ export class Replica {
     return this.#writeOnKnownSchema(() => this.#applier.retryParked(bounds));
   }
 
+  /** Takes in what a command of the operator has changed in Marmot's tables, and returns whether there was anything. */
+  takeOperatorRequest(): boolean {
+    const request = readMeta(this.connection, "operator_request");
+    if (request === this.#request) return false;
+    this.#request = request;
+    this.#parked.load();
+    this.#quarantine.load();
+    return true;
+  }
+
+  /** Tries the first message in quarantine behind an id that the operator wants to have tried; undefined if there is none. */
+  retryQuarantined(after: number): RetryResult | undefined {
+    return this.#writeOnKnownSchema(() => this.#applier.retryQuarantined(after));
+  }
+
   /** Tables with messages that wait for their schema. */
   parkedTables(): string[] {
     return this.#parked.tables();
+  }
+
+  /** Tables that have lost events, because too many waited for their schema, and how many messages those were. */
+  tablesInNeedOfResync(): { table: string; lost: number }[] {
+    return this.#parked.inNeedOfResync();
   }
 
   close(): void {
@@ -297,5 +341,7 @@ export class Replica {
     this.positions.load();
     this.#parked.load();
     this.#hidden.load();
+    this.#journal.load();
+    this.#quarantine.load();
   }
 }

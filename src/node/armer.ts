@@ -11,8 +11,14 @@ import type { Clock } from "../runtime/clock.ts";
 const LOOK_INTERVAL_MS = 100;
 /** How often parked messages are tried though the schema did not move: events of a table that stays dropped end. */
 const RETRY_INTERVAL_MS = 30_000;
+/** Between two looks whether the operator wants something. */
+const REQUEST_INTERVAL_MS = 200;
 /** Bounds of one write transaction of that. */
 const RETRY_TRANSACTION = { rows: 500, milliseconds: 10 };
+/** Between two looks whether a pause is over. */
+const PAUSED_SLEEP_MS = 100;
+/** How often a pause is said again: one that was forgotten must not stay unseen. */
+const PAUSE_REMINDER_MS = 5 * 60_000;
 /** Between two tries while another connection holds the lock. */
 const BUSY_SLEEP_MS = { min: 2, max: 10 };
 
@@ -31,6 +37,11 @@ export class Armer {
   readonly #said = new Set<string>();
   #looking: Promise<void> | undefined;
   #triedAtMs = 0;
+  #askedAtMs = -Infinity;
+  /** Whether messages in quarantine wait to be tried. */
+  #hasRetries = false;
+  /** When the pause was said last, 0 while there is none. */
+  #saidPauseAtMs = 0;
 
   constructor(parts: ArmerParts) {
     this.#parts = parts;
@@ -51,11 +62,25 @@ export class Armer {
   }
 
   async #lookOnce(signal: AbortSignal): Promise<void> {
-    const { replica, clock } = this.#parts;
-    const report = await this.#whileBusy(() => replica.hasNewSchema() ? replica.arm() : undefined, signal);
-    if (!report && clock.nowMs() - this.#triedAtMs >= RETRY_INTERVAL_MS) await this.#retryParked(signal);
-    if (!report) return;
-    this.#say(report);
+    const { replica, clock, log } = this.#parts;
+    const isNew = await this.#whileBusy(() => replica.hasNewSchema(), signal);
+    const pausedSinceMs = isNew ? await this.#whileBusy(() => replica.pausedSinceMs(), signal) : undefined;
+    if (pausedSinceMs !== undefined) return await this.#waitPaused(pausedSinceMs, signal);
+    const report = isNew ? await this.#whileBusy(() => this.#arm(), signal) : undefined;
+    if (report) {
+      if (this.#saidPauseAtMs > 0) log.info("the pause is over: tables are captured again");
+      this.#saidPauseAtMs = 0;
+      this.#say(report);
+    }
+    if (report || clock.nowMs() - this.#triedAtMs >= RETRY_INTERVAL_MS) await this.#retryParked(signal);
+    await this.#doAsRequested(signal);
+  }
+
+  /** Arms, and in the same moment has published what may not go unchecked. */
+  #arm(): ArmingReport | undefined {
+    const { replica } = this.#parts;
+    const report = replica.arm();
+    if (!report) return undefined;
     // Changes of a renamed table go to the shard of its new name from now on, which may be past them.
     const tables = [...report.appeared, ...report.uncaptured, ...report.renumbered, ...report.renamed.flat()];
     for (const id of [...report.gainedColumns, ...report.uniqueChanged]) {
@@ -63,7 +88,52 @@ export class Armer {
       if (name !== undefined) tables.push(name);
     }
     this.onRepublish([...new Set(tables)]);
-    await this.#retryParked(signal);
+    return report;
+  }
+
+  /** Does what a command has left for the node: takes up messages in quarantine, goes on behind discarded events. */
+  async #doAsRequested(signal: AbortSignal): Promise<void> {
+    const { replica, clock } = this.#parts;
+    if (clock.nowMs() - this.#askedAtMs < REQUEST_INTERVAL_MS) return;
+    this.#askedAtMs = clock.nowMs();
+    const isNew = await this.#whileBusy(() => replica.takeOperatorRequest(), signal);
+    if (!isNew && !this.#hasRetries) return;
+    await this.#retryQuarantined(signal);
+    if (isNew) await this.#retryParked(signal);
+  }
+
+  async #retryQuarantined(signal: AbortSignal): Promise<void> {
+    const { replica, log } = this.#parts;
+    this.#hasRetries = false;
+    for (let after = 0;;) {
+      const result = await this.#whileBusy(() => {
+        const tried = replica.retryQuarantined(after);
+        // In the same moment: what it wrote must not be published unchecked.
+        if (tried?.kind === "applied") this.onRepublish([tried.table]);
+        return tried;
+      }, signal);
+      if (!result) return;
+      const { id: message } = result;
+      if (result.kind === "applied") {
+        log.info("message taken out of quarantine and applied", { message, table: result.table });
+      } else if (result.kind === "stays") {
+        log.warn("message stays in quarantine", { message, reason: result.reason });
+      } else this.#hasRetries = true;
+      after = message;
+    }
+  }
+
+  /** Lets some time pass in a pause: whoever waits for the tables to be armed asks again and again. */
+  async #waitPaused(sinceMs: number, signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#parts;
+    if (clock.nowMs() - this.#saidPauseAtMs >= PAUSE_REMINDER_MS) {
+      this.#saidPauseAtMs = clock.nowMs();
+      const since = new Date(sinceMs).toISOString();
+      log.warn("paused for a migration: nothing is captured, published or applied until marmot pause -end", {
+        since,
+      });
+    }
+    await clock.sleep(PAUSED_SLEEP_MS, signal);
   }
 
   async #retryParked(signal: AbortSignal): Promise<void> {
@@ -100,6 +170,9 @@ export class Armer {
         "table has no primary key: its rows are told apart by their rowid, which VACUUM renumbers",
         table.schema.name,
       );
+    }
+    for (const { table, lost } of this.#parts.replica.tablesInNeedOfResync()) {
+      this.#warnOnce("table needs a resync: events of it were lost to this node", table, `${lost} messages`);
     }
     for (const table of report.appeared) log.info("new table: its rows are published", { table });
     for (const table of report.dropped) log.info("table was dropped", { table });

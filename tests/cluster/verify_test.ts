@@ -98,3 +98,85 @@ Deno.test("verify says that three writing nodes are equal, and names a row that 
   }
   for (const node of cluster.nodes) assert.equal(await node.stop(), 0, node.log);
 });
+
+Deno.test("verify names the nodes that do not take part, and is not held up by them", async () => {
+  await using cluster = await Cluster.start({ nodes: 3, schema: SCHEMA });
+  for (const { id, application } of cluster.nodes) application.exec(`INSERT INTO t VALUES (${id}, 'x', 0)`);
+  await cluster.converge();
+  cluster.node(3).pause();
+  try {
+    const { code, output } = await verify(cluster);
+    assert.equal(code, 0, output);
+    assert.match(output, /^compared: node 1, node 2\n/);
+    assert.match(output, /\nnot asked, though their changes were read: node 3\n/);
+  } finally {
+    cluster.node(3).resume();
+  }
+  await cluster.node(2).stop();
+  await cluster.node(3).stop();
+  const alone = await verify(cluster);
+  assert.equal(alone.code, 1, alone.output);
+  assert.match(alone.output, /\nincomplete: 3 of 3 tables and 0 copies could not be compared\n$/);
+  await cluster.node(1).stop();
+  const nobody = await verify(cluster);
+  assert.equal(nobody.code, 1);
+  assert.match(nobody.error, /^marmot: Cannot verify: no node answers below "marmot-changes"\n/);
+});
+
+Deno.test("a node that dies while it is compared is named, and the others are compared", async () => {
+  await using cluster = await Cluster.start({ nodes: 3, schema: SCHEMA, isStarted: false });
+  for (const { application } of cluster.nodes) {
+    application.exec(
+      "WITH RECURSIVE c(i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM c WHERE i < 300000) INSERT INTO t (id, v) SELECT i, i FROM c",
+    );
+  }
+  await Promise.all(cluster.nodes.map((node) => node.start()));
+  const from = cluster.node(2).log.length;
+  const verifying = verify(cluster);
+  await cluster.node(2).waitForLog(/tables are compared by marmot verify/, { from });
+  await cluster.node(2).kill();
+  const { code, output } = await verifying;
+  assert.equal(code, 1, output);
+  assert.match(
+    output,
+    /\nnot compared to the end: node 2: it (is no longer there|has not answered for \d+ s)\n/,
+  );
+  assert.match(output, /\ntable t: equal, 300001 rows\n/);
+});
+
+Deno.test("verify works where the broker takes small messages only, and nodes replicate where it lets nobody be asked", async () => {
+  await using cluster = await Cluster.start({
+    nodes: 2,
+    schema: SCHEMA,
+    server: { maxPayloadBytes: 16 * 1024 },
+  });
+  fill(cluster.node(1));
+  await cluster.converge();
+  changeBehindMarmot(cluster.node(2), "UPDATE t SET v = 'other' WHERE id % 100 = 0");
+  const { code, output } = await verify(cluster, "-limit", "100");
+  assert.equal(code, 3, output);
+  assert.equal(output.match(/\n {2}id = \d+: node 2 differs from node 1/g)?.length, 50, output);
+
+  const config =
+    "authorization { users: [{ user: u, password: p, permissions: { subscribe: { deny: '*.verify.>' } } }] }";
+  await using closed = await Cluster.start({ nodes: 0, schema: SCHEMA, server: { config } });
+  const url = `nats://u:p@127.0.0.1:${closed.server.port}`;
+  const node = closed.addNode({ schema: SCHEMA, flags: ["-nats-url", url] });
+  await node.start();
+  await node.waitForLog(/marmot verify cannot ask this node, replication goes on/);
+  node.sql("INSERT INTO t VALUES (1, 'x', 0)");
+  await closed.converge();
+});
+
+Deno.test("verify compares what nodes of the original's format replicate over all shards", async () => {
+  await using cluster = await Cluster.start({
+    nodes: 2,
+    schema: SCHEMA,
+    flags: ["-wire-format", "v0.6", "-compress"],
+  });
+  fill(cluster.node(1));
+  await cluster.converge();
+  const { code, output } = await verify(cluster);
+  assert.equal(code, 0, output);
+  assert.match(output, /\ntable t: equal, 5000 rows\n/);
+});

@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { dumpTables } from "../../scripts/table_dump.ts";
-import type { ApplyOutcome, IncomingMessage } from "../../src/db/apply/applier.ts";
+import type { IncomingMessage } from "../../src/db/apply/applier.ts";
+import type { ApplyOutcome } from "../../src/db/apply/apply_outcome.ts";
 import type { ArmedTable } from "../../src/db/rows/armed_tables.ts";
 import type { ArmingReport } from "../../src/db/capture/arming.ts";
 import { Replica } from "../../src/db/replica.ts";
@@ -65,7 +66,9 @@ export class TestReplica implements Disposable {
   }
 
   arm(): ArmingReport {
-    return this.replica.arm();
+    const report = this.replica.arm();
+    if (!report) throw new Error("capture is paused");
+    return report;
   }
 
   table(name: string): ArmedTable {

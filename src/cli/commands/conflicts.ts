@@ -10,6 +10,7 @@ import {
 import { withOperatorAccess } from "../../db/operator/operator_access.ts";
 import { MarmotError } from "../../errors.ts";
 import { defineCommand } from "../command.ts";
+import { joinLines, jsonText } from "../text.ts";
 import { parseRecordId } from "../record_id.ts";
 import { eventLines, eventsJson, eventSummary, plainText, timeText } from "../value_text.ts";
 
@@ -115,12 +116,4 @@ function conflictJson(conflict: ConflictRecord): unknown {
     why: REASONS[conflict.kind] ?? conflict.kind,
     losing: typeof losing === "string" ? { unreadable: losing } : eventsJson(losing),
   };
-}
-
-function jsonText(value: unknown): string {
-  return `${JSON.stringify(value, null, 2)}\n`;
-}
-
-function joinLines(lines: readonly string[]): string {
-  return lines.map((line) => `${line}\n`).join("");
 }

@@ -6,7 +6,7 @@ import type { Value } from "../../wire/value.ts";
 import type { Connection } from "../connection.ts";
 import { ExactSelect } from "../rows/exact_select.ts";
 import { quoteIdentifier } from "../schema/identifiers.ts";
-import { columnAt } from "../rows/row_access.ts";
+import { columnAt, placeholder } from "../rows/row_access.ts";
 import type { TableSchema } from "../schema/schema.ts";
 import { CHANGE_LOG, entryKinds, keyWidth } from "../state/state_tables.ts";
 
@@ -49,6 +49,14 @@ export class ChangeLog {
       `INSERT INTO ${CHANGE_LOG} (table_id, kind${columns}) ` +
         `SELECT ${tableId}, ${entryKinds.backfill}, ${key.join(", ")} FROM ${quoteIdentifier(table.name)}`,
     );
+  }
+
+  /** Logs one row as backfill. */
+  backfillKey(tableId: number, key: readonly Value[]): void {
+    const columns = key.map((_, i) => `, k${i}`).join("");
+    const values = key.map((value) => `, ${placeholder(value)}`).join("");
+    this.connection.statement(`INSERT INTO ${CHANGE_LOG} (table_id, kind${columns}) VALUES (?, ?${values})`)
+      .run([BigInt(tableId), BigInt(entryKinds.backfill), ...key]);
   }
 
   /** Gives the entries of one table to another: the table was made anew under a new id. */

@@ -62,6 +62,13 @@ export class PendingChanges {
     return some(this.#rows.get(tableId)?.get(identity), (entry) => entry.kind !== entryKinds.backfill);
   }
 
+  /** Whether a local change of any row of the table is not settled. */
+  hasPending(tableId: number): boolean {
+    const rows = this.#rows.get(tableId)?.values() ?? [];
+    for (const entry of rows) if (some(entry, ({ kind }) => kind !== entryKinds.backfill)) return true;
+    return false;
+  }
+
   /** Whether the row has entries, and each of them has an id up to `top`. */
   isCovered(tableId: number, identity: KeyIdentity, top: number): boolean {
     const newest = this.#rows.get(tableId)?.get(identity);

@@ -10,6 +10,9 @@ import { hasStateTables } from "../state/state_tables.ts";
 /** How long a command waits for a lock: a node and the application hold it for milliseconds. */
 const BUSY_TIMEOUT_MS = 5000;
 
+/** A table that came last: where it is, the others are. */
+const NEWEST_TABLE = "__marmot__followed";
+
 /**
  * Opens the database, does `work`, and closes it. Throws MarmotError where there is no such database, Marmot never ran
  * on it, or it stays locked.
@@ -38,16 +41,20 @@ export function withOperatorAccess<T>(
 }
 
 function assertMarmotRanOn(connection: Connection): void {
-  if (hasStateTables(connection)) return;
-  throw new MarmotError(
-    "database",
-    `Cannot look after the database "${connection.path}": Marmot never ran on it`,
-    { hint: "Check -db-path, or start a node on it first." },
-  );
+  const cannot = `Cannot look after the database "${connection.path}"`;
+  if (!hasStateTables(connection)) {
+    throw new MarmotError("database", `${cannot}: Marmot never ran on it`, {
+      hint: "Check -db-path, or start a node on it first.",
+    });
+  }
+  if (!hasTable(connection, NEWEST_TABLE)) {
+    throw new MarmotError("database", `${cannot}: Marmot's tables in it are of an older release`, {
+      hint: "Start a node of this release on it first.",
+    });
+  }
 }
 
-/** Whether the database has a table of Marmot's: one that an older release made may lack some. */
-export function hasStateTable(connection: Connection, name: string): boolean {
+function hasTable(connection: Connection, name: string): boolean {
   return connection.statement("SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = ?")
     .get([name]) !== undefined;
 }

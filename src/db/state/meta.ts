@@ -4,7 +4,15 @@ import type { Value } from "../../wire/value.ts";
 import type { Connection } from "../connection.ts";
 
 /** Names of the facts; compatibility constants. */
-export type MetaName = "node_id" | "file_identity" | "parents" | "state_version" | "last_run" | "is_armed";
+export type MetaName =
+  | "node_id"
+  | "file_identity"
+  | "parents"
+  | "state_version"
+  | "last_run"
+  | "is_armed"
+  | "paused"
+  | "operator_request";
 
 export function readMeta(connection: Connection, name: MetaName): Value | undefined {
   return connection.statement("SELECT value FROM __marmot__meta WHERE name = ?").get([name])?.[0];
@@ -14,6 +22,10 @@ export function writeMeta(connection: Connection, name: MetaName, value: Value):
   connection.statement(
     "INSERT INTO __marmot__meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
   ).run([name, value]);
+}
+
+export function deleteMeta(connection: Connection, name: MetaName): void {
+  connection.statement("DELETE FROM __marmot__meta WHERE name = ?").run([name]);
 }
 
 /** The node id that this database was last used with. */

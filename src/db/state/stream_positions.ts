@@ -89,6 +89,12 @@ export class StreamPositions {
     return true;
   }
 
+  /** Whether a newer message of the origin was read in this stream. */
+  isBehind(stream: string, origin: NodeId, { run, number }: OriginMark): boolean {
+    const highest = this.#marks.get(stream)?.get(origin);
+    return highest !== undefined && (run < highest.run || (run === highest.run && number < highest.number));
+  }
+
   /** The highest run of an origin that was read in any stream, 0 if none was. */
   highestRun(origin: NodeId): number {
     return Math.max(0, ...[...this.#marks.values()].map((marks) => marks.get(origin)?.run ?? 0));

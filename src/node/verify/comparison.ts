@@ -10,8 +10,10 @@ import { SourceLostError, type VerifySource } from "./verify_source.ts";
 
 /** Rows of a copy whose keys are held in memory, and sent, at once: a node writes them as JSON in one go. */
 const ROWS_PER_PASS = 8_000;
-/** Each pass reads the table once more. */
-const MAX_PASSES = 4;
+/** Buckets that are asked for at once: the question must fit in one message. */
+const BUCKETS_PER_PASS = 1_000;
+/** Each pass reads the table once more; one finds the usual number of rows to name. */
+const MAX_PASSES = 50;
 
 /** Numbers inside of text in the order of their values. */
 const inOrder = new Intl.Collator("en", { numeric: true });
@@ -212,7 +214,7 @@ function differingBuckets(digests: readonly TableDigest[]): DifferingBucket[] {
 function chooseBuckets(buckets: readonly DifferingBucket[], next: number): number[] {
   const chosen: number[] = [];
   let rows = 0;
-  for (const bucket of buckets.slice(next)) {
+  for (const bucket of buckets.slice(next, next + BUCKETS_PER_PASS)) {
     rows += bucket.rows;
     if (chosen.length > 0 && rows > ROWS_PER_PASS) break;
     chosen.push(bucket.bucket);

@@ -14,7 +14,7 @@ const HOLD_SILENCE_MS = 1_000;
 /** A node that does not hear of the end ends by itself. */
 const END_SILENCE_MS = 1_000;
 /** Keys to leave out that go in one question. */
-const KEYS_PER_QUESTION = 2_000;
+const KEYS_PER_QUESTION = 500;
 
 export interface NodeSourceOptions {
   readonly nodeId: bigint;
