@@ -93,7 +93,7 @@ export function chooseNodes(hellos: readonly Hello[]): { nodes: Hello[]; lost: L
 }
 
 /** Returns the nodes that stand at the common sequences; the others are added to `lost`. */
-async function takeSnapshots(sources: readonly NodeSource[], lost: LostCopy[]): Promise<NodeSource[]> {
+export async function takeSnapshots(sources: readonly NodeSource[], lost: LostCopy[]): Promise<NodeSource[]> {
   const held = await askEach(sources, (source) => source.hold(), lost);
   const target = furthest(held.map(([, cursors]) => cursors));
   const taken = await askEach(held.map(([source]) => source), (source) => source.takeSnapshot(target), lost);

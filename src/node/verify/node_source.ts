@@ -19,7 +19,7 @@ const KEYS_PER_QUESTION = 500;
 export interface NodeSourceOptions {
   readonly nodeId: bigint;
   readonly session: string;
-  readonly questions: NodeQuestions;
+  readonly questions: Pick<NodeQuestions, "ask">;
   readonly stop: AbortSignal;
 }
 
