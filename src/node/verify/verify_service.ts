@@ -1,7 +1,6 @@
 /** Answers the questions of `marmot verify` to this node: one session at a time. */
 import project from "../../../deno.json" with { type: "json" };
 import { errorText, MarmotError } from "../../errors.ts";
-import type { Log } from "../../observability/log.ts";
 import {
   type Answer,
   decodeQuestion,
@@ -19,7 +18,6 @@ const LOOK_MS = 500;
 
 export interface VerifyServiceParts extends VerifySessionParts {
   readonly nodeId: bigint;
-  readonly log: Log;
 }
 
 export class VerifyService {

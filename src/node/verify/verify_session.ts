@@ -6,6 +6,7 @@
 import { foldName } from "../../db/schema/identifiers.ts";
 import { DatabaseSnapshot, type SnapshotDescription } from "../../db/verify/database_snapshot.ts";
 import { MarmotError } from "../../errors.ts";
+import type { Log } from "../../observability/log.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { ApplyBarrier } from "../apply_barrier.ts";
 import type { Cursors, Question } from "./verify_protocol.ts";
@@ -33,6 +34,7 @@ export interface VerifySessionParts {
     readonly cursor: number | undefined;
   }[];
   readonly clock: Clock;
+  readonly log: Log;
 }
 
 export class VerifySession {
@@ -44,6 +46,7 @@ export class VerifySession {
   #askedAtMs: number;
   #isHolding = false;
   #isTargetKnown = false;
+  #heldAtMs = 0;
   #snapshot: DatabaseSnapshot | undefined;
   /** The question that is worked on, and what comes of it. */
   #job: { readonly question: string; readonly outcome: Promise<unknown> } | undefined;
@@ -111,6 +114,7 @@ export class VerifySession {
     const cursors = this.#readCursors();
     barrier.hold();
     this.#isHolding = true;
+    this.#heldAtMs = clock.nowMs();
     void clock.sleep(HOLD_MS, this.#end.signal).then(() => {
       if (!this.#isTargetKnown) this.#release();
     });
@@ -146,8 +150,10 @@ export class VerifySession {
 
   #release(): void {
     if (!this.#isHolding) return;
+    const { barrier, clock, log } = this.#parts;
     this.#isHolding = false;
-    this.#parts.barrier.release();
+    barrier.release();
+    log.debug("applying goes on", { heldMs: clock.nowMs() - this.#heldAtMs });
   }
 
   /** Messages that are still to be applied. */
