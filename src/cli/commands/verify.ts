@@ -6,6 +6,7 @@ import { OPTIONS } from "../../config/options.ts";
 import { compareSources, type VerifyReport } from "../../node/verify/comparison.ts";
 import { FileSource } from "../../node/verify/file_source.ts";
 import { verifyNodes } from "../../node/verify/live_verify.ts";
+import { errorText, MarmotError } from "../../errors.ts";
 import { defineCommand } from "../command.ts";
 import { exitCodeOf, reportJson, reportText, verdictOf } from "../verify_report.ts";
 
@@ -24,8 +25,8 @@ const againstOption: Option<string | undefined> = {
 
 export const verifyCommand = defineCommand({
   name: "verify",
-  text: "Compares copies of the database, value by value, and names the rows that differ. " +
-    "Exit codes: 0 equal, 3 different, 1 not all could be compared.",
+  text:
+    "Compares copies of the database and names what differs. Exit codes: 0 equal, 3 different, 1 unknown.",
   options: {
     against: againstOption,
     natsUrls: OPTIONS.natsUrls,
@@ -44,15 +45,28 @@ export const verifyCommand = defineCommand({
       text: "Compares the running nodes at one point of their streams, or the database with another file.",
       async run({ options, terminal, stop }) {
         const { limit, json, dbPath, against, natsUrls, streamPrefix } = options;
-        const report = against === undefined
-          ? await verifyNodes({ natsUrls, streamPrefix, limit, stop })
-          : await compareFiles([dbPath, against], { limit, stop });
+        const report = await orStopped(
+          stop,
+          against === undefined
+            ? verifyNodes({ natsUrls, streamPrefix, limit, stop })
+            : compareFiles([dbPath, against], { limit, stop }),
+        );
         terminal.writeOutput(json ? reportJson(report) : reportText(report));
         return exitCodeOf(verdictOf(report));
       },
     },
   ],
 });
+
+/** What a signal stops has compared nothing: its exit code must not be the one that says equal. */
+async function orStopped<T>(stop: AbortSignal, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!stop.aborted || error !== stop.reason) throw error;
+    throw new MarmotError("database", `Cannot say whether all is equal: ${errorText(stop.reason)}`);
+  }
+}
 
 async function compareFiles(
   paths: readonly string[],

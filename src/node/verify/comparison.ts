@@ -48,6 +48,8 @@ export interface CopyReport {
   readonly name: string;
   readonly nodeId: string | null;
   readonly cursors: SnapshotDescription["cursors"];
+  /** Nodes whose messages were read. */
+  readonly origins: readonly string[];
 }
 
 export interface LostCopy {
@@ -59,7 +61,7 @@ export interface VerifyReport {
   readonly copies: readonly CopyReport[];
   /** Copies that could not be compared, or not to the end, and why. */
   readonly lost: readonly LostCopy[];
-  /** Nodes whose messages were read and that took no part: stopped, out of reach, or retired. Ids, decimal. */
+  /** Of running nodes: those whose messages were read and that took no part, stopped, out of reach, or retired. */
   readonly absentNodes: readonly string[];
   readonly tables: readonly TableReport[];
 }
@@ -99,9 +101,10 @@ class Comparison {
         name,
         nodeId: description.nodeId,
         cursors: description.cursors,
+        origins: description.origins,
       })),
       lost: [...this.#lost].map(([name, reason]) => ({ name, reason })),
-      absentNodes: absentNodes(copies, this.#lost),
+      absentNodes: [],
       tables,
     };
   }
@@ -181,12 +184,6 @@ class Comparison {
     }
     return answers;
   }
-}
-
-function absentNodes(copies: readonly Copy[], lost: ReadonlyMap<string, string>): string[] {
-  const present = new Set(copies.map(({ description }) => description.nodeId));
-  const written = new Set(copies.flatMap(({ description }) => description.origins));
-  return [...written].filter((node) => !present.has(node) && !lost.has(`node ${node}`)).sort();
 }
 
 interface DifferingBucket {

@@ -40,11 +40,18 @@ export async function verifyNodes(options: LiveVerifyOptions): Promise<VerifyRep
       sources.push(new NodeSource({ nodeId: BigInt(node), session, questions, stop: options.stop }));
     }
     const standing = await takeSnapshots(sources, lost);
-    return await compareSources(standing, { limit: options.limit, lost });
+    const report = await compareSources(standing, { limit: options.limit, lost });
+    return { ...report, absentNodes: absentNodes(report) };
   } finally {
     await Promise.all(sources.map((source) => source.close()));
     await questions.close();
   }
+}
+
+function absentNodes({ copies, lost }: VerifyReport): string[] {
+  const asked = new Set([...copies, ...lost].map(({ name }) => name));
+  const written = new Set(copies.flatMap(({ origins }) => origins));
+  return [...written].filter((node) => !asked.has(`node ${node}`)).sort();
 }
 
 async function connectSoon({ natsUrls, stop }: LiveVerifyOptions) {
