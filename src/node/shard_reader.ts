@@ -34,6 +34,7 @@ export interface ShardReaderParts {
 export class ShardReader {
   readonly #parts: ShardReaderParts;
   readonly #shard: number;
+  /** Name of the stream, once the broker has told it. */
   #stream: string | undefined;
   #said: Continuity = "continues";
 
@@ -42,15 +43,15 @@ export class ShardReader {
     this.#parts = parts;
   }
 
-  /** Name of the stream, undefined before the broker has told it. */
-  get stream(): string | undefined {
-    return this.#stream;
-  }
-
   /** Last sequence that was applied; undefined as long as the stream is not known to go on where this node left it. */
   get cursor(): number | undefined {
     const isGoingOn = this.#stream !== undefined && this.#said === "continues";
     return isGoingOn ? this.#parts.replica.positions.get(this.#stream ?? "").cursor : undefined;
+  }
+
+  /** Name of the stream, undefined before the broker has told it. */
+  get stream(): string | undefined {
+    return this.#stream;
   }
 
   async run(signal: AbortSignal): Promise<void> {
