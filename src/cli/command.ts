@@ -39,14 +39,17 @@ export interface Call<T extends OptionTable> {
   readonly stop: AbortSignal;
 }
 
+/** An exit code; none is EXIT_DONE. */
+type Outcome = number | void;
+
 /** One way to write a command. */
 export interface Form<T extends OptionTable> {
   /** What follows the command's name: words as they are, and in capitals what the person puts there ("show ID"). */
   readonly words: string;
   /** What it does, one sentence. */
   readonly text: string;
-  /** Throws MarmotError where it cannot be done. */
-  run(call: Call<T>): void | Promise<void>;
+  /** Returns an exit code where that is not EXIT_DONE. Throws MarmotError where it cannot be done. */
+  run(call: Call<T>): Outcome | Promise<Outcome>;
 }
 
 export interface Command {
@@ -77,7 +80,7 @@ export type CommandInvocation =
   | {
     readonly action: "run";
     readonly verbose: boolean;
-    readonly run: (world: { terminal: Terminal; stop: AbortSignal }) => void | Promise<void>;
+    readonly run: (world: { terminal: Terminal; stop: AbortSignal }) => Outcome | Promise<Outcome>;
   };
 
 /** Reads what follows the name of a command. Throws MarmotError "usage". */

@@ -9,12 +9,14 @@ import { conflictsCommand } from "./commands/conflicts.ts";
 import { parkedCommand } from "./commands/parked.ts";
 import { pauseCommand } from "./commands/pause.ts";
 import { quarantineCommand } from "./commands/quarantine.ts";
+import { verifyCommand } from "./commands/verify.ts";
 
 export const COMMANDS: readonly Command[] = [
   conflictsCommand,
   quarantineCommand,
   parkedCommand,
   pauseCommand,
+  verifyCommand,
 ];
 
 export function findCommand(name: string): Command | undefined {

@@ -7,6 +7,8 @@ export const EXIT_DONE = 0;
 export const EXIT_FAILED = 1;
 /** The command line was wrong: starting it again without a change can't help. */
 export const EXIT_USAGE = 2;
+/** What was compared is not equal. */
+export const EXIT_DIFFERENT = 3;
 
 export interface Failure {
   /** Ended by a line break. */

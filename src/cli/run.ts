@@ -26,7 +26,7 @@ export async function runCommandLine(
       if (invocation.action === "help") terminal.writeOutput(commandHelpText(command));
       else {
         verbose = invocation.verbose;
-        await invocation.run({ terminal, stop });
+        return await invocation.run({ terminal, stop }) ?? EXIT_DONE;
       }
       return EXIT_DONE;
     }

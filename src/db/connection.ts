@@ -71,6 +71,18 @@ export class Statement {
     return guard(() => this.#statement.get(...parameters.map(bindable)) as unknown as Value[] | undefined);
   }
 
+  /** Gives one row after the other, read when it is asked for. The statement must not be run again before the end. */
+  *iterate(parameters: readonly Value[] = []): Generator<Value[]> {
+    const rows = guard(() => this.#statement.iterate(...parameters.map(bindable)));
+    try {
+      for (let next = guard(() => rows.next()); !next.done; next = guard(() => rows.next())) {
+        yield next.value as unknown as Value[];
+      }
+    } finally {
+      rows.return?.();
+    }
+  }
+
   /** Runs the statement and returns how many rows it changed itself, triggers not counted. */
   run(parameters: readonly Value[] = []): number {
     return guard(() => Number(this.#statement.run(...parameters.map(bindable)).changes));

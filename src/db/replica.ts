@@ -17,7 +17,7 @@ import { ConflictJournal } from "./apply/conflict_journal.ts";
 import { ChangeLog } from "./capture/change_log.ts";
 import { type Echo, RetainedEntries, type Retention } from "./capture/retained_entries.ts";
 import { scanChanges, type ScanRequest, type ScanResult } from "./capture/change_scan.ts";
-import { Connection, SqliteError } from "./connection.ts";
+import { Connection, type ConnectionOptions, SqliteError } from "./connection.ts";
 import { HiddenRows } from "./apply/hidden_rows.ts";
 import {
   parentsOf,
@@ -63,6 +63,15 @@ export interface ReplicaOptions {
 
 /** Opens the database file as Marmot does. Throws MarmotError where it does not exist or is no database. */
 export function openDatabase(path: string, busyTimeoutMs = BUSY_TIMEOUT_MS): Connection {
+  return openExisting(path, { busyTimeoutMs });
+}
+
+/** Opens the database file for reading alone; the rest as openDatabase. */
+export function openDatabaseReadOnly(path: string, busyTimeoutMs: number): Connection {
+  return openExisting(path, { busyTimeoutMs, readOnly: true });
+}
+
+function openExisting(path: string, options: ConnectionOptions): Connection {
   if (!existsSync(path)) {
     throw new MarmotError("database", `Cannot open the database "${path}": there is no such file`, {
       hint: "Marmot replicates a database that exists: start the application first, or check -db-path.",
@@ -72,7 +81,7 @@ export function openDatabase(path: string, busyTimeoutMs = BUSY_TIMEOUT_MS): Con
     throw new MarmotError("database", `Cannot open the database "${path}": it is not a file`);
   }
   try {
-    const connection = new Connection(path, { busyTimeoutMs });
+    const connection = new Connection(path, options);
     connection.integer("SELECT count(*) FROM sqlite_schema");
     return connection;
   } catch (error) {

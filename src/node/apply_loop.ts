@@ -10,6 +10,7 @@ import type { Log } from "../observability/log.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { Wakeup } from "../runtime/wakeup.ts";
 import type { StoredMessage } from "../stream/change_streams.ts";
+import { ApplyBarrier } from "./apply_barrier.ts";
 import { LockWatch } from "./lock_watch.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Statistics } from "./statistics.ts";
@@ -52,6 +53,8 @@ export class ApplyLoop {
   readonly #parts: ApplyLoopParts;
   readonly #queues = new Map<number, Queue>();
   readonly #wakeup = new Wakeup();
+  /** Holds the loop at a point of the streams. */
+  readonly barrier = new ApplyBarrier(() => this.#wakeup.ring());
   readonly #room = new Map<number, () => void>();
   /** Streams that were said to be stopped. */
   readonly #stopped = new Set<string>();
@@ -110,7 +113,7 @@ export class ApplyLoop {
     };
     signal.addEventListener("abort", stop);
     while (!signal.aborted) {
-      if (this.queued === 0 && !this.#isUntidy) await this.#wakeup.wait();
+      if (!this.#hasApplicable() && !this.#isUntidy) await this.#wakeup.wait();
       else await this.#applySome(signal);
     }
   }
@@ -153,6 +156,14 @@ export class ApplyLoop {
     else await clock.turn();
   }
 
+  /** Whether a message waits that may be applied now. */
+  #hasApplicable(): boolean {
+    for (const { stream, messages } of this.#queues.values()) {
+      if (messages[0] !== undefined && messages[0].sequence <= this.barrier.limitOf(stream)) return true;
+    }
+    return false;
+  }
+
   /** Whether the application has written of late. */
   #isShared(): boolean {
     const { clock, statistics } = this.#parts;
@@ -170,6 +181,7 @@ export class ApplyLoop {
       const queue = queues[(i + this.#turn) % queues.length];
       if (!queue || queue.isStopped) continue;
       for (const message of queue.messages.slice()) {
+        if (message.sequence > this.barrier.limitOf(queue.stream)) break;
         taken.push({ queue, message });
         yield this.#incoming(queue, message);
       }

@@ -9,6 +9,7 @@ import type { Replica } from "../db/replica.ts";
 import type { Log } from "../observability/log.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { ChangeStreams } from "../stream/change_streams.ts";
+import type { ApplyBarrier } from "./apply_barrier.ts";
 import { ApplyLoop } from "./apply_loop.ts";
 import { Armer } from "./armer.ts";
 import { MessageEncoder } from "./message_encoder.ts";
@@ -90,6 +91,16 @@ export class Node {
   /** Messages that were read and wait to be applied. */
   get queued(): number {
     return this.#applyLoop.queued;
+  }
+
+  /** Holds what is applied at a point of the streams. */
+  get applyBarrier(): ApplyBarrier {
+    return this.#applyLoop.barrier;
+  }
+
+  /** Per shard its stream and the last sequence applied; undefined where it is not known to go on from there. */
+  cursors(): { readonly stream: string | undefined; readonly cursor: number | undefined }[] {
+    return this.#readers.map(({ stream, cursor }) => ({ stream, cursor }));
   }
 
   /** Replicates until `stop` aborts, then sends what is in flight. Throws where the node cannot go on. */

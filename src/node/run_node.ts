@@ -12,6 +12,7 @@ import { systemClock } from "../runtime/clock.ts";
 import { connect, type Connection } from "../stream/connection.ts";
 import { KvNodeClaims } from "../stream/kv_node_claims.ts";
 import { shardOfStream } from "../stream/names.ts";
+import type { JetStreamChangeStreams } from "../stream/jetstream_change_streams.ts";
 import { openChangeStreams } from "../stream/open_change_streams.ts";
 import { askForPromises } from "../stream/stream_promises.ts";
 import type { NodeId } from "../wire/batch.ts";
@@ -24,6 +25,7 @@ import { describeMachine } from "./machine.ts";
 import { Node } from "./node.ts";
 import { reportProgress } from "./progress.ts";
 import { writeSeqMap } from "./seq_map_file.ts";
+import { VerifyService } from "./verify/verify_service.ts";
 
 const BUSY_SLEEP_MS = 20;
 const SAY_BUSY_AFTER_MS = 2000;
@@ -157,6 +159,7 @@ async function replicate(run: Run, { replica, armer, connection, claims }: RunPa
       signal: beside.signal,
     }),
     promises.run(beside.signal),
+    ...answerVerify(node, { replica, streams, log, signal: beside.signal }),
   ];
   try {
     await node.run(stop);
@@ -165,6 +168,31 @@ async function replicate(run: Run, { replica, armer, connection, claims }: RunPa
     await Promise.all(tasks);
     await streams.close();
   }
+}
+
+/** Lets `marmot verify` compare this node with the others. */
+function answerVerify(
+  node: Node,
+  { replica, streams, log, signal }: {
+    replica: Replica;
+    streams: JetStreamChangeStreams;
+    log: Log;
+    signal: AbortSignal;
+  },
+): Promise<void>[] {
+  const { nodeId } = replica;
+  const service = new VerifyService({
+    nodeId,
+    dbPath: replica.connection.path,
+    barrier: node.applyBarrier,
+    cursors: () => node.cursors(),
+    clock: systemClock,
+    log,
+  });
+  const answering = streams.answerQuestions({ nodeId, answer: service.answer, signal }).catch((error) => {
+    log.warn("marmot verify cannot ask this node, replication goes on", { reason: errorText(error) });
+  });
+  return [service.run(signal), answering];
 }
 
 /** Keeps the tables armed while `work` waits for something else. */

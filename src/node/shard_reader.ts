@@ -49,6 +49,11 @@ export class ShardReader {
     return isGoingOn ? this.#parts.replica.positions.get(this.#stream ?? "").cursor : undefined;
   }
 
+  /** Name of the stream, undefined before the broker has told it. */
+  get stream(): string | undefined {
+    return this.#stream;
+  }
+
   async run(signal: AbortSignal): Promise<void> {
     const { clock, random, log } = this.#parts;
     let failures = 0;

@@ -20,6 +20,7 @@ import {
 } from "./change_streams.ts";
 import { type Connection, REQUEST_TIMEOUT_MS, untilAborted } from "./connection.ts";
 import { shardSubject, streamName, type StreamNaming, tableSubject } from "./names.ts";
+import { type AnswerQuestion, answerQuestions } from "./node_questions.ts";
 import { fetchedMessage } from "./stored_message.ts";
 import { StreamReader } from "./stream_reader.ts";
 
@@ -177,6 +178,11 @@ export class JetStreamChangeStreams implements ChangeStreams {
     } catch (error) {
       throw brokerError(`read stream "${stream}" from sequence ${fromSequence}`, error);
     }
+  }
+
+  /** Answers the questions that are asked of this node until the signal aborts. */
+  answerQuestions(options: { nodeId: bigint; answer: AnswerQuestion; signal: AbortSignal }): Promise<void> {
+    return answerQuestions(this.#connection, { ...options, streamPrefix: this.#naming.streamPrefix });
   }
 
   async close(): Promise<void> {

@@ -1,7 +1,6 @@
 /** The one call by which a node gets its streams: connect, set up, hand over. */
 import { jetstreamManager } from "@nats-io/jetstream";
 import type { Log } from "../observability/log.ts";
-import type { ChangeStreams } from "./change_streams.ts";
 import { connect, type Connection, REQUEST_TIMEOUT_MS, retryUntilDone } from "./connection.ts";
 import { JetStreamChangeStreams } from "./jetstream_change_streams.ts";
 import { assertNaming } from "./names.ts";
@@ -33,7 +32,7 @@ export interface OpenOptions {
  * Waits for NATS for as long as it takes. Throws MarmotError where only an operator can help, and the signal's
  * reason when it aborts.
  */
-export async function openChangeStreams(options: OpenOptions): Promise<ChangeStreams> {
+export async function openChangeStreams(options: OpenOptions): Promise<JetStreamChangeStreams> {
   const { streamPrefix, subjectPrefix, compress } = options;
   const naming = { streamPrefix, subjectPrefix, compress };
   assertNaming(naming);

@@ -49,7 +49,10 @@ Deno.test("the executable that is released replicates a row both ways and stops 
     assert.deepEqual(rest, [""]);
   });
 
-  await t.step("two of them replicate, and SIGTERM ends both with 0", () => replicateBothWays(executable));
+  await t.step(
+    "two of them replicate, verify finds them equal, and SIGTERM ends both with 0",
+    () => replicateBothWays(executable),
+  );
 });
 
 async function replicateBothWays(executable: string): Promise<void> {
@@ -80,6 +83,9 @@ async function replicateBothWays(executable: string): Promise<void> {
     });
     assert.deepEqual(read(database), ["from node 1", "from node 2"]);
   }
+  const verified = await run(executable, ["verify", "-nats-url", server.url]);
+  assert.equal(verified.code, 0, verified.stdout + verified.stderr);
+  assert.match(verified.stdout, /\ntable greeting: equal, 2 rows\nequal: 1 tables\n$/);
   assert.deepEqual(await Promise.all(nodes.map(({ marmot }) => marmot.stop())), [0, 0]);
 }
 

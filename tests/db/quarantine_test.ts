@@ -131,7 +131,7 @@ Deno.test("what can't be applied still, or not for certain, stays with the reaso
     [
       "not readable",
       (world) => quarantine(world, [upsert(2n, "two")]),
-      /^Cannot read a message of format "batch\/2"/,
+      /^Cannot read a message of format "other\/1"/,
     ],
     ["given up", (world) => {
       quarantine(world, [upsert(2n, "two")]);
