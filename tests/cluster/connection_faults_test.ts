@@ -56,7 +56,7 @@ Deno.test("messages that reach the server behind newer ones, from a connection t
   const [lost] = proxy.connections;
   lost?.setFault({ mode: "hold" }, ["up"]);
   one.sql("UPDATE t SET v = 'older' WHERE id < 3; DELETE FROM t WHERE id = 3");
-  await waitUntil(() => (lost?.waiting("up") ?? 0) > 200, { timeoutMs: 10_000, what: () => one.log });
+  await waitUntil(() => (lost?.waiting("up") ?? 0) > 100, { timeoutMs: 10_000, what: () => one.log });
   one.sql("UPDATE t SET v = 'newer' WHERE id < 3; INSERT INTO t (id, v) VALUES (3, 'newer')");
   lost?.orphan();
   await cluster.converge();
