@@ -68,6 +68,11 @@ export class FaultProxy implements AsyncDisposable {
     for (const connection of this.#connections) connection.reset();
   }
 
+  /** Resets every connection for its client alone: what the client has sent stays on its way until the proxy heals. */
+  orphan(): void {
+    for (const connection of this.#connections) connection.orphan();
+  }
+
   /** Takes all faults away. Held bytes go on; connections of which bytes were swallowed are reset. */
   heal(): void {
     this.isRefusing = false;
@@ -110,6 +115,7 @@ export class ProxiedConnection {
   readonly #client: Socket;
   readonly #server: Socket;
   readonly #pipes: Readonly<Record<Direction, FaultyPipe>>;
+  #isOrphaned = false;
 
   constructor({ client, target, random, faults }: ProxiedConnectionOptions) {
     this.#client = client;
@@ -135,6 +141,11 @@ export class ProxiedConnection {
     return this.#pipes[direction].delivered;
   }
 
+  /** Bytes that were accepted and neither delivered nor swallowed. */
+  waiting(direction: Direction): number {
+    return this.#pipes[direction].waiting;
+  }
+
   /** As FaultProxy.setFault, for this connection alone. */
   setFault(fault: Partial<LinkFault>, directions: readonly Direction[] = DIRECTIONS): void {
     for (const direction of directions) this.#pipes[direction].setFault({ ...NO_FAULT, ...fault });
@@ -151,7 +162,18 @@ export class ProxiedConnection {
     for (const socket of [this.#client, this.#server]) if (!socket.destroyed) socket.resetAndDestroy();
   }
 
+  /** As FaultProxy.orphan. */
+  orphan(): void {
+    if (this.#isOrphaned) return;
+    this.#isOrphaned = true;
+    this.setFault({ mode: "hold" }, ["up"]);
+    this.setFault({ mode: "swallow" }, ["down"]);
+    this.#pipes.up.end();
+    this.#client.resetAndDestroy();
+  }
+
   heal(): void {
+    if (this.#isOrphaned) return this.#pipes.up.setFault(NO_FAULT);
     const hasGap = DIRECTIONS.some((direction) => this.#pipes[direction].hasGap);
     if (hasGap) this.reset();
     else this.setFault(NO_FAULT);

@@ -130,6 +130,26 @@ Deno.test("of a half-open connection one direction delivers nothing, and it does
   assert.equal(world.received, 4);
 });
 
+Deno.test("bytes of a connection that its client has lost arrive behind those of the next connection", async () => {
+  await using world = await EchoWorld.start();
+  const client = await world.connect();
+  await client.echo("a");
+  world.proxy.setFault({ mode: "hold" }, ["up"]);
+  const [first] = world.proxy.connections;
+  client.socket.write("late");
+  await until(() => first?.waiting("up") === 4, "not on its way");
+  first?.orphan();
+  await until(() => client.isClosed, "the client does not learn of it");
+  const next = await world.connect();
+  world.proxy.connections[1]?.heal();
+  await next.echo("next");
+  assert.equal(world.received, 5);
+  world.proxy.heal();
+  await until(() => world.received === 9, "the late bytes never come");
+  await until(() => world.proxy.connections.length === 1, "the lost connection does not end");
+  await next.echo("b");
+});
+
 Deno.test("the proxy delays and throttles, and changes neither bytes nor their order", async () => {
   await using world = await EchoWorld.start();
   const client = await world.connect();

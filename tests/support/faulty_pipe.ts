@@ -56,13 +56,19 @@ export class FaultyPipe {
     options.from.once("end", () => this.#accept(null));
   }
 
-  get fault(): LinkFault {
-    return this.#fault;
+  /** Bytes that wait. */
+  get waiting(): number {
+    return this.#waitingBytes;
   }
 
   setFault(fault: LinkFault): void {
     this.#fault = fault;
     this.#deliver();
+  }
+
+  /** Lets the end of the connection follow what waits, as if the sender had ended it. */
+  end(): void {
+    this.#accept(null);
   }
 
   /** Drops what waits. */

@@ -15,6 +15,16 @@ export class SmallDisk implements AsyncDisposable {
     this.folder = folder;
   }
 
+  /** Whether this process may mount: root may, unless it is root of a container without that right. */
+  static async isPossible(): Promise<boolean> {
+    try {
+      await SmallDisk.mount(65_536)[Symbol.asyncDispose]();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   /** Throws where nothing may be mounted. */
   static mount(sizeBytes: number): SmallDisk {
     const folder = mkdtempSync(join(tmpdir(), "marmot-small-disk-"));

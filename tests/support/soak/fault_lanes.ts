@@ -173,6 +173,17 @@ export function proxyLane(name: string, proxy: FaultProxy): Lane {
         // Longer than Marmot waits for an answer: what it gave up comes late.
         () => onLink("held back", [300, 8_000], { mode: "hold" }, random.pick(SIDES)),
         () => onLink("half open", [300, 8_000], { mode: "swallow" }, random.pick(SIDES)),
+        // What was sent on the lost connection comes behind what is sent on the next one.
+        (): Fault => ({
+          kind: "connection lost, its bytes late",
+          lasting: [100, 6_000],
+          strike: async () => {
+            for (const connection of proxy.connections) connection.setFault({ mode: "hold" }, ["up"]);
+            await delay(50 + random.below(500));
+            proxy.orphan();
+          },
+          heal: () => proxy.heal(),
+        }),
         (): Fault => ({
           kind: "connection refused",
           lasting: [300, 3_000],
