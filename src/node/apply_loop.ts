@@ -12,6 +12,7 @@ import { Wakeup } from "../runtime/wakeup.ts";
 import type { StoredMessage } from "../stream/change_streams.ts";
 import { ApplyBarrier } from "./apply_barrier.ts";
 import { LockWatch } from "./lock_watch.ts";
+import { GROUP_WAIT_MS, MessageGroups } from "./message_groups.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Statistics } from "./statistics.ts";
 
@@ -33,6 +34,8 @@ export interface ApplyLoopParts {
   readonly log: Log;
   readonly statistics: Statistics;
   readonly onSchemaChange: () => Promise<void>;
+  /** How many streams there are. */
+  readonly shards: number;
 }
 
 interface Queue {
@@ -42,6 +45,8 @@ interface Queue {
   bytes: number;
   /** Whether a message stands at its head that only a newer Marmot can read. */
   isStopped: boolean;
+  /** Which messages are to be applied together; undefined where there are several shards. */
+  readonly groups: MessageGroups | undefined;
 }
 
 interface Taken {
@@ -59,6 +64,9 @@ export class ApplyLoop {
   /** Streams that were said to be stopped. */
   readonly #stopped = new Set<string>();
   readonly #lockWatch: LockWatch;
+  /** Queues that are looked at again when the rest of a group is overdue. */
+  readonly #expiring = new Set<Queue>();
+  #signal: AbortSignal = new AbortController().signal;
   #turn = 0;
   #isUntidy = false;
   #captured = 0;
@@ -71,7 +79,8 @@ export class ApplyLoop {
 
   /** Begins a shard anew, at its cursor: what waited of it is dropped. */
   begin(shard: number, { stream, createdAt }: { stream: string; createdAt: string }): void {
-    this.#queues.set(shard, { stream, createdAt, messages: [], bytes: 0, isStopped: false });
+    const groups = this.#parts.shards === 1 ? new MessageGroups() : undefined;
+    this.#queues.set(shard, { stream, createdAt, messages: [], bytes: 0, isStopped: false, groups });
   }
 
   /** Forgets what waits of a shard, until it begins anew. */
@@ -87,9 +96,26 @@ export class ApplyLoop {
     if (!queue) return undefined;
     queue.messages.push(message);
     queue.bytes += message.payload.length;
+    queue.groups?.note(message, this.#parts.clock.nowMs());
+    if (queue.groups && queue.groups.waiting > 0) this.#expireLater(queue);
     this.#wakeup.ring();
     if (hasRoom(queue)) return undefined;
     return new Promise((resolve) => this.#room.set(message.shard, resolve));
+  }
+
+  /** Lets a queue go on when what belongs to its last messages does not come. */
+  #expireLater(queue: Queue): void {
+    if (this.#expiring.has(queue)) return;
+    this.#expiring.add(queue);
+    const { clock } = this.#parts;
+    void clock.sleep(GROUP_WAIT_MS, this.#signal).then(() => {
+      this.#expiring.delete(queue);
+      const last = queue.messages.at(-1);
+      if (!last || !queue.groups || this.#signal.aborted) return;
+      queue.groups.expire(last, clock.nowMs());
+      if (queue.groups.waiting > 0) this.#expireLater(queue);
+      this.#wakeup.ring();
+    });
   }
 
   /** Asks for a write transaction, with messages or without: it removes what is done from the change log. */
@@ -101,7 +127,7 @@ export class ApplyLoop {
   /** How many messages wait to be applied. */
   get queued(): number {
     let count = 0;
-    for (const queue of this.#queues.values()) if (!queue.isStopped) count += queue.messages.length;
+    for (const queue of this.#queues.values()) if (!queue.isStopped) count += readyOf(queue);
     return count;
   }
 
@@ -112,6 +138,7 @@ export class ApplyLoop {
       for (const resolve of this.#room.values()) resolve();
     };
     signal.addEventListener("abort", stop);
+    this.#signal = signal;
     while (!signal.aborted) {
       if (!this.#hasApplicable() && !this.#isUntidy) await this.#wakeup.wait();
       else await this.#applySome(signal);
@@ -140,6 +167,7 @@ export class ApplyLoop {
       if (queue.messages[0] !== message) continue;
       queue.messages.shift();
       queue.bytes -= message.payload.length;
+      queue.groups?.forget(message);
       publisher.noteApplied(message.shard, message.sequence);
     }
     this.#note(outcome);
@@ -158,8 +186,10 @@ export class ApplyLoop {
 
   /** Whether a message waits that may be applied now. */
   #hasApplicable(): boolean {
-    for (const { stream, messages } of this.#queues.values()) {
-      if (messages[0] !== undefined && messages[0].sequence <= this.barrier.limitOf(stream)) return true;
+    for (const queue of this.#queues.values()) {
+      const [first] = queue.messages;
+      if (!first || queue.isStopped || readyOf(queue) === 0) continue;
+      if (first.sequence <= this.barrier.limitOf(queue.stream)) return true;
     }
     return false;
   }
@@ -180,7 +210,7 @@ export class ApplyLoop {
     for (let i = 0; i < queues.length; i++) {
       const queue = queues[(i + this.#turn) % queues.length];
       if (!queue || queue.isStopped) continue;
-      for (const message of queue.messages.slice()) {
+      for (const message of queue.messages.slice(0, readyOf(queue))) {
         if (message.sequence > this.barrier.limitOf(queue.stream)) break;
         taken.push({ queue, message });
         yield this.#incoming(queue, message);
@@ -188,12 +218,13 @@ export class ApplyLoop {
     }
   }
 
-  #incoming({ stream, createdAt }: Queue, message: StoredMessage): IncomingMessage {
+  #incoming({ stream, createdAt, groups }: Queue, message: StoredMessage): IncomingMessage {
     const { sequence, storedAt, subject, format, payload } = message;
     const echoTop = format === null
       ? this.#parts.publisher.echoTopOf(message.shard, sequence, payload)
       : undefined;
-    return { stream, createdAt, sequence, storedAt, subject, format, payload, echoTop };
+    const isFollowed = groups?.isFollowed(message) ?? false;
+    return { stream, createdAt, sequence, storedAt, subject, format, payload, echoTop, isFollowed };
   }
 
   /** What a newer Marmot wrote must not be passed over: the stream waits for this node to be upgraded. */
@@ -228,6 +259,11 @@ export class ApplyLoop {
     if (outcome.republish.size > 0) publisher.republish([...outcome.republish]);
     publisher.wake();
   }
+}
+
+/** How many messages may be applied now. */
+function readyOf({ messages, groups }: Queue): number {
+  return messages.length - (groups?.waiting ?? 0);
 }
 
 function hasRoom(queue: Queue): boolean {

@@ -3,6 +3,7 @@
  * before its broker is there: what the application writes from then on is captured.
  */
 import type { ArmingReport } from "../db/capture/arming.ts";
+import { indexOverAutomaticKey } from "../db/capture/capture_triggers.ts";
 import type { Replica } from "../db/replica.ts";
 import { DatabaseBusyError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
@@ -184,6 +185,15 @@ export class Armer {
       this.#warnOnce(
         "table has no primary key: its rows are told apart by their rowid, which VACUUM renumbers",
         table.schema.name,
+      );
+    }
+    for (const { schema } of report.tables) {
+      const index = indexOverAutomaticKey(schema);
+      if (index === undefined) continue;
+      this.#warnOnce(
+        "INSERT OR REPLACE without a key is not seen to remove rows by an index that computes with the key: give the key",
+        schema.name,
+        `index ${index}`,
       );
     }
     for (const { table, lost } of this.#parts.replica.tablesInNeedOfResync()) {

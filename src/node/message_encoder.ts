@@ -35,6 +35,8 @@ export interface EncodeOptions {
   readonly nextNumber: () => number;
   /** Told of a row that the original's format cannot carry; the others go. Ours carries all. */
   readonly onRefused: (error: MarmotError) => void;
+  /** Whether a message of the same transactions follows the last one of the set; undefined: nobody has to know. */
+  readonly isFollowed?: boolean;
 }
 
 /** Rows in one message at most, so that applying one fits in a short transaction. */
@@ -60,13 +62,17 @@ export class MessageEncoder {
       );
     }
     const messages: OutgoingMessage[] = [];
-    for (const { body, events } of splitBodies(set, Math.min(limit, TARGET_BYTES))) {
+    const bodies = splitBodies(set, Math.min(limit, TARGET_BYTES));
+    for (const [i, { body, events }] of bodies.entries()) {
       const parts = Math.ceil(body.length / limit);
       for (let part = 0; part < parts; part++) {
         const number = nextNumber();
-        const head = { origin: this.options.origin, run: this.options.run, number, top, part, parts };
-        const payload = this.#pack(encodeEnvelope(head, body.subarray(part * limit, (part + 1) * limit)));
         const isLast = part === parts - 1;
+        const isLastOfSet = isLast && i === bodies.length - 1;
+        const isFollowed = options.isFollowed !== undefined && (options.isFollowed || !isLastOfSet);
+        const { origin, run } = this.options;
+        const head = { origin, run, number, top, part, parts, isFollowed };
+        const payload = this.#pack(encodeEnvelope(head, body.subarray(part * limit, (part + 1) * limit)));
         messages.push({
           table: set.table.schema.name,
           format: BATCH_FORMAT,

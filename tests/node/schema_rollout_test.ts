@@ -20,12 +20,19 @@ interface Case {
   readonly steps: readonly Step[];
   /** How long messages may wait for a table that was dropped: it may be half of a rebuild. */
   readonly lingerMs?: number;
+  /** Each node writes rows of its own: messages under the new name and under the former one pass each other. */
+  readonly hasOwnRows?: boolean;
+  /** Each step is made on all nodes, and read by all, before the next: one name means two columns. */
+  readonly isStepwise?: boolean;
 }
+
+/** Added to `n` once for each node id, where nodes have rows of their own. */
+const OWNER = 1e9;
 
 /** Writes on a table of these columns, on few rows, so that nodes meet. */
 function writes(table: string, ...columns: string[]): (n: number) => string {
   return (n) => {
-    const id = n % 4;
+    const id = n % 4 + 10 * Math.floor(n / OWNER);
     const values = columns.map((column) => `'${column}${n}'`);
     if (n % 7 === 0) return `DELETE FROM ${table} WHERE id = ${id}`;
     if (n % 3 === 0) return `UPDATE ${table} SET ${columns[0]} = ${values[0]} WHERE id = ${id}`;
@@ -88,12 +95,14 @@ const CASES: readonly Case[] = [
       { sql: "ALTER TABLE t DROP COLUMN x", write: writes("t", "b") },
       { sql: "ALTER TABLE t ADD COLUMN x INTEGER", write: writes("t", "b") },
     ],
+    isStepwise: true,
   },
   {
     name: "RENAME TO",
     schema: T,
     before: writes("t", "a", "b"),
     steps: [{ sql: "ALTER TABLE t RENAME TO renamed", write: writes("renamed", "a", "b") }],
+    hasOwnRows: true,
   },
   {
     name: "RENAME TO, and a column added",
@@ -103,6 +112,7 @@ const CASES: readonly Case[] = [
       { sql: "ALTER TABLE t RENAME TO renamed", write: writes("renamed", "a", "b") },
       { sql: "ALTER TABLE renamed ADD COLUMN c TEXT", write: writes("renamed", "b", "c") },
     ],
+    hasOwnRows: true,
   },
   {
     name: "CREATE TABLE",
@@ -129,7 +139,9 @@ for (const { name, ...rollout } of CASES) {
     Deno.test(`${name}: ${nodes} nodes end equal, whichever is first`, async () => {
       for (const order of ORDERS[nodes] ?? []) {
         for (const pauseMs of [0, 400]) {
-          await roll(rollout, { order, pauseMs, seed: 1 + pauseMs });
+          for (const isByNode of rollout.isStepwise ? [false] : [false, true]) {
+            await roll(rollout, { order, pauseMs, isByNode, seed: 1 + pauseMs });
+          }
         }
       }
     });
@@ -137,8 +149,14 @@ for (const { name, ...rollout } of CASES) {
 }
 
 async function roll(
-  { schema, before, steps, lingerMs = 0 }: Omit<Case, "name">,
-  { order, pauseMs, seed }: { order: readonly number[]; pauseMs: number; seed: number },
+  { schema, before, steps, lingerMs = 0, hasOwnRows = false, isStepwise = false }: Omit<Case, "name">,
+  { order, pauseMs, isByNode, seed }: {
+    order: readonly number[];
+    pauseMs: number;
+    /** Whether a node makes all steps before the next node begins, or all nodes a step before the next step. */
+    isByNode: boolean;
+    seed: number;
+  },
 ): Promise<void> {
   using world = new Rollout({ nodes: order.length, schema, seed });
   const { random } = world;
@@ -148,26 +166,31 @@ async function roll(
   const writeAll = async () => {
     for (let left = 3 * order.length; left > 0; left--) {
       const id = random.pick(order);
-      world.sql(id, write.get(id)?.(1 + random.below(1000) + 1000 * n++) ?? "");
+      world.sql(
+        id,
+        write.get(id)?.(1 + random.below(1000) + 1000 * n++ + (hasOwnRows ? id * OWNER : 0)) ?? "",
+      );
       await world.time.pass(random.pick([0, 0, 1, pauseMs]));
     }
   };
   await writeAll();
-  for (const step of steps) {
-    for (const id of order) {
-      world.sql(id, step.sql);
-      write.set(id, step.write);
-      await world.time.pass(pauseMs);
-      await writeAll();
-    }
-    // A step is rolled out everywhere before the next begins.
-    await world.rest();
+  const stages = isByNode
+    ? order.flatMap((id) => steps.map((step) => ({ id, step })))
+    : steps.flatMap((step) => order.map((id) => ({ id, step })));
+  for (const [i, { id, step }] of stages.entries()) {
+    world.sql(id, step.sql);
+    write.set(id, step.write);
+    await world.time.pass(pauseMs);
+    if (isStepwise && (i + 1) % order.length === 0) await world.rest();
+    // What comes last would hide what went wrong before.
+    if (i < stages.length - 1 || seed % 2 === 0) await writeAll();
   }
   await world.time.pass(lingerMs);
   try {
     await world.converge();
   } catch (error) {
-    throw new Error(`order ${order}, pause ${pauseMs} ms, seed ${seed}`, { cause: error });
+    const how = isByNode ? "node by node" : "step by step";
+    throw new Error(`${how}, order ${order}, pause ${pauseMs} ms, seed ${seed}`, { cause: error });
   }
 }
 

@@ -38,6 +38,8 @@ export interface IncomingMessage {
   readonly payload: Uint8Array;
   /** In the original's format, which has no numbers, the publisher knows its echo: the log ids that it covers. */
   readonly echoTop: number | undefined;
+  /** Whether the transaction must not end behind it: what follows belongs to the same transactions of the application. */
+  readonly isFollowed?: boolean;
 }
 
 interface ApplierParts {
@@ -92,7 +94,7 @@ export class Applier {
       }
       this.#applyMessage(message, outcome);
       outcome.messages++;
-      if (isFull()) break;
+      if (!message.isFollowed && isFull()) break;
     }
     this.#tableApplier.finish();
     positions.save();
