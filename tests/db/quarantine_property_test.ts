@@ -41,7 +41,7 @@ const steps: fc.Arbitrary<Step[]> = fc.array(
 function take(world: TestReplica, step: Step, isOfFuture: boolean): void {
   const events = [step.isDeletion ? deletion(step.id) : upsert(step.id, step.value)];
   const message = world.message(step.table, events, { origin: step.origin });
-  const format = isOfFuture ? "batch/2" : BATCH_FORMAT;
+  const format = isOfFuture ? "other/1" : BATCH_FORMAT;
   world.replica.apply([{ ...message, format }], BOUNDS);
 }
 

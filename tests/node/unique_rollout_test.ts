@@ -13,6 +13,7 @@ const all = (world: Rollout, id: number) => world.rows(id, "SELECT id, u, v FROM
 
 Deno.test("a row that a node without the index writes over a row of a node with it wins on both", async () => {
   using world = new Rollout({ nodes: 2, schema: SCHEMA });
+  await world.time.pass(20);
   world.sql(1, `INSERT INTO t VALUES (1, 'x', 'a'); ${CREATE}`);
   await world.rest();
   world.sql(2, "INSERT INTO t VALUES (2, 'x', 'b')");
@@ -37,6 +38,7 @@ Deno.test("clashing rows on both nodes when the index is created on one: the lat
 
 Deno.test("a pending row hides the row of a node without the index, which is then gone everywhere", async () => {
   using world = new Rollout({ nodes: 2, schema: SCHEMA });
+  await world.time.pass(20);
   world.sql(1, CREATE);
   await world.rest();
   const cut = world.node(1).streams;
@@ -120,6 +122,8 @@ async function roll({ nodes, change, seed }: { nodes: number; change: string; se
   const begin = change.startsWith("drop") ? `${SCHEMA}; ${CREATE}` : SCHEMA;
   using world = new Rollout({ nodes, schema: begin, seed, shards: 1 + seed % 2 });
   const { random } = world;
+  // What was written before the tables are armed for the first time is what nodes begin with.
+  await world.time.pass(20);
   world.server.network = { ackLost: 0.05, late: 0.05, lost: 0.05, latencyMs: random.pick([2, 20]) };
   const write = async () => {
     for (let left = random.below(16); left > 0; left--) {

@@ -84,15 +84,18 @@ Deno.test("a consumer that somebody deletes ends the reading", async () => {
   await reading.thrown();
 });
 
-Deno.test("a stream that is deleted ends the reading", async () => {
+Deno.test("a stream that is deleted ends the reading, and is made anew when it is asked for", async () => {
   await using world = await ServerWorld.start();
   const streams = await world.open();
   const reading = readUntilItThrows(streams, 1, 1);
   await publishAll(streams, 1, ["a"]);
   await reading.reached(1);
+  const { createdAt: before } = await streams.describe(1);
   await world.administer((manager) => manager.streams.delete("marmot-changes-1"));
   await reading.thrown();
-  await assert.rejects(streams.describe(1), { name: "MarmotError", code: "broker" });
+  const { createdAt, lastSequence } = await streams.describe(1);
+  assert.notEqual(createdAt, before);
+  assert.equal(lastSequence, 0);
 });
 
 Deno.test("a message that is gone in the middle of a stream ends the reading at the gap", async () => {
