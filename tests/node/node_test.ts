@@ -7,7 +7,8 @@ import { DatabaseSync } from "node:sqlite";
 import { Replica } from "../../src/db/replica.ts";
 import { Node } from "../../src/node/node.ts";
 import { silentLog } from "../../src/observability/log.ts";
-import { MemoryServer, MemoryStreams } from "../simulation/memory_streams.ts";
+import { MemoryServer } from "../simulation/memory_server.ts";
+import { MemoryStreams } from "../simulation/memory_streams.ts";
 import { Random } from "../simulation/random.ts";
 import { Life, VirtualTime } from "../simulation/virtual_time.ts";
 

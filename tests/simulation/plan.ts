@@ -1,0 +1,236 @@
+/**
+ * The plan of a history, drawn from a seed before anything happens: who is there, what the network is like, and the steps.
+ * It is plain data. Steps can be left out and what is left is a history too: that is how a failure shrinks, and how a
+ * history is kept that would be drawn otherwise today.
+ */
+import type { Network } from "./memory_server.ts";
+import { Random } from "./random.ts";
+import { drawTable, HAND_TABLES, LATER, type SimulatedTable } from "./tables.ts";
+import { drawTransaction, type GainedColumn } from "./workload.ts";
+
+/**
+ * What is special about a history. Who writes what: "any" node any row; "sole": only the first node; "own": each node rows
+ * of its own; "turns": one node at a time, which has read all that others wrote. The others are "any" but for:
+ * "drawn" tables of random shapes; "retention": streams keep few messages; "files": an older copy of a database
+ * comes back, or is started as another node; "rollout": schema changes reach the nodes one after the other; "unsafe broker":
+ * rows of its own for each node, and streams that are rolled back or made anew.
+ */
+export const MODES = [
+  "any",
+  "sole",
+  "own",
+  "turns",
+  "drawn",
+  "retention",
+  "files",
+  "rollout",
+  "unsafe broker",
+] as const;
+export type Mode = typeof MODES[number];
+
+/** The modes of a history that asks for none, and how often each is taken. */
+const USUAL_MODES: readonly Mode[] = [
+  "any",
+  "any",
+  "sole",
+  "own",
+  "turns",
+  "turns",
+  "drawn",
+  "drawn",
+  "retention",
+  "files",
+];
+
+/** Where in Marmot's next transaction something happens: at its n-th statement, at its COMMIT, or right behind that. */
+export type TransactionPoint = number | "commit" | "committed";
+
+type Action =
+  | { readonly kind: "write"; readonly statements: readonly string[] }
+  | {
+    readonly kind:
+      | "crash"
+      | "cut off"
+      | "stall"
+      | "lock"
+      | "hold"
+      | "double"
+      | "copy"
+      | "restore"
+      | "start copy";
+  }
+  | { readonly kind: "start" | "reconnect" | "resume" | "wait" }
+  | { readonly kind: "crash inside" | "busy"; readonly at: TransactionPoint }
+  | { readonly kind: "crash looking" }
+  | { readonly kind: "crash publishing"; readonly after: number }
+  | { readonly kind: "alter"; readonly change: number }
+  | { readonly kind: "make anew" | "roll back"; readonly by: number };
+
+/** One step: what happens, on which node (by number, from 1), and how long it is quiet after it. */
+export type Step = Action & { readonly node: number; readonly pauseMs: number };
+
+export interface SchemaChange {
+  readonly sql: string;
+  /** The column that the application writes from then on. */
+  readonly gained: GainedColumn | undefined;
+}
+
+/** The number of the node that is started from a copy. */
+export const COPY = 9;
+
+export interface Plan {
+  readonly seed: number;
+  readonly mode: Mode;
+  /** Numbers of the nodes. */
+  readonly nodes: readonly number[];
+  readonly shards: number;
+  readonly tables: readonly SimulatedTable[];
+  /** Schema changes that steps name by their place here; before the end every node has them all. */
+  readonly changes: readonly SchemaChange[];
+  readonly network: Network;
+  /** How far each node is from the server, from 0 to 1, as a share of the network's latency. */
+  readonly distances: readonly number[];
+  readonly idleLookMs: number;
+  readonly maxPayloadBytes: number;
+  /** How many messages a stream keeps; null for all. */
+  readonly maxMessages: number | null;
+  readonly steps: readonly Step[];
+}
+
+/** How a mode shares the rows out. */
+export function ownershipOf(mode: Mode): "any" | "sole" | "own" | "turns" {
+  if (mode === "unsafe broker") return "own";
+  return mode === "sole" || mode === "own" || mode === "turns" ? mode : "any";
+}
+
+const FAULTS: readonly Action["kind"][] = [
+  "crash",
+  "crash inside",
+  "crash inside",
+  "crash looking",
+  "crash publishing",
+  "start",
+  "start",
+  "busy",
+  "cut off",
+  "reconnect",
+  "stall",
+  "resume",
+  "lock",
+  "hold",
+  "double",
+  "wait",
+];
+
+/** The steps that only one mode has. */
+const OWN_STEPS: Partial<Record<Mode, readonly Action["kind"][]>> = {
+  files: ["copy", "copy", "restore", "start copy"],
+  rollout: ["alter", "alter", "alter"],
+  retention: ["stall", "crash", "start"],
+  "unsafe broker": ["make anew", "roll back", "roll back"],
+};
+
+/** The plan that a seed means. */
+export function drawPlan(seed: number, asked?: Mode): Plan {
+  const random = new Random(seed);
+  const usual = random.pick(USUAL_MODES);
+  const mode = asked ?? usual;
+  const ownership = ownershipOf(mode);
+  const isNear = random.chance(0.5);
+  const tables = drawTables(random, mode);
+  const severity = random.pick(ownership === "turns" ? [0.3, 0.6] : [0, 0.1, 0.3]);
+  const count = random.pick([2, 2, 2, 3, 3, 4, 5]);
+  const nodes = Array.from({ length: count }, (_, i) => i + 1);
+  const changes = mode === "rollout" ? drawChanges(random, tables) : [];
+  const workload = {
+    tables,
+    gained: changes.flatMap((change) => change.gained ?? []),
+    keys: random.pick([1, 2, 4, 4]),
+    values: random.pick([[0, 40], [40], [40, 50]]),
+  };
+  const kinds: Action["kind"][] = ["write", "write", "write"];
+  for (let i = 0; i < 6; i++) kinds.push(random.pick(FAULTS));
+  kinds.push(...OWN_STEPS[mode] ?? []);
+  const pauses = ownership === "turns"
+    ? [0, 1, 10, 30, 30, 50, 100, 400]
+    : [0, 0, 0, 0, 1, 3, 10, 30, 100, 400];
+  const length = 5 + random.below(65);
+  const network = {
+    ackLost: severity * random.next(),
+    late: severity * random.next(),
+    lost: severity * random.next(),
+    latencyMs: ownership === "turns" ? 350 : random.pick([2, 20, 100]),
+  };
+  const places = mode === "files" ? [...nodes, COPY] : nodes;
+  const steps = Array.from({ length }, (_, i) => {
+    const own = new Random(seed * 1000 + i);
+    const node = own.pick(places);
+    const kind = own.pick(kinds);
+    const owner = ownership === "own" ? node : 0;
+    const draw = () => drawTransaction(own, { ...workload, owner });
+    return { ...drawAction(own, kind, { draw, changes: changes.length }), node, pauseMs: own.pick(pauses) };
+  });
+  return {
+    seed,
+    mode,
+    nodes,
+    shards: 1 + random.below(3),
+    tables,
+    changes,
+    network,
+    distances: nodes.map(() => isNear ? 1 : random.pick([0.02, 0.1, 1])),
+    idleLookMs: random.pick([10, 50, 200]),
+    maxPayloadBytes: random.pick([1024 * 1024, 1024 * 1024, 1024 * 1024, 1100]),
+    maxMessages: mode === "retention" ? random.pick([8, 20, 40]) : null,
+    steps,
+  };
+}
+
+function drawTables(random: Random, mode: Mode): SimulatedTable[] {
+  if (mode === "drawn") {
+    return Array.from({ length: 1 + random.below(2) }, (_, i) => drawTable(random, `drawn${i}`));
+  }
+  const tables = HAND_TABLES.filter(({ sql }) => random.chance(sql.includes("UNIQUE") ? 0.35 : 0.2));
+  if (tables.length === 0) tables.push(random.pick(HAND_TABLES));
+  return mode === "rollout" && random.chance(0.5) ? [...tables, LATER] : tables;
+}
+
+function drawChanges(random: Random, tables: readonly SimulatedTable[]): SchemaChange[] {
+  const { name } = random.pick(tables.filter((table) => !table.isLater));
+  const added = (column: string, definition: string) => ({
+    sql: `ALTER TABLE ${name} ADD COLUMN ${column} ${definition}`,
+    gained: { table: name, column },
+  });
+  const changes = random.pick([
+    [added("more", "")],
+    [added("more", "DEFAULT 7")],
+    [added("more", "DEFAULT 7"), added("most", "NOT NULL DEFAULT 'x'")],
+  ]);
+  return tables.includes(LATER) ? [{ sql: LATER.sql, gained: undefined }, ...changes] : changes;
+}
+
+function drawAction(
+  random: Random,
+  kind: Action["kind"],
+  { draw, changes }: { draw: () => string[]; changes: number },
+): Action {
+  switch (kind) {
+    case "write":
+      return { kind, statements: draw() };
+    case "crash inside":
+    case "busy":
+      return {
+        kind,
+        at: random.pick<TransactionPoint>([1, 2, 3, 5, 8, 13, "commit", "commit", "committed"]),
+      };
+    case "crash publishing":
+      return { kind, after: random.pick([1, 1, 2, 3]) };
+    case "alter":
+      return { kind, change: random.below(changes) };
+    case "make anew":
+    case "roll back":
+      return { kind, by: 1 + random.below(6) };
+    default:
+      return { kind } as Action;
+  }
+}
