@@ -9,6 +9,7 @@ import { Replica } from "../../src/db/replica.ts";
 import { Node } from "../../src/node/node.ts";
 import type { Log } from "../../src/observability/log.ts";
 import { silentLog } from "../../src/observability/log.ts";
+import { dumpTables } from "../../scripts/table_dump.ts";
 import { columnsOf, DatabaseReader } from "./database_reader.ts";
 import type { Touch } from "./ledger.ts";
 import type { MemoryServer } from "./memory_server.ts";
@@ -29,10 +30,13 @@ const MAX_ENTRIES_AT_REST = 2;
 
 export interface NodeParts {
   readonly folder: string;
-  readonly tables: readonly SimulatedTable[];
+  readonly schema: string;
+  /** The tables that checks look at; all without it. */
+  readonly tables?: readonly SimulatedTable[];
   /** The application's statements on plain SQLite, without Marmot; shared where all nodes write in turns. */
-  readonly oracle: DatabaseSync | undefined;
-  readonly distance: number;
+  readonly oracle?: DatabaseSync | undefined;
+  /** The node's share of the network's latency. */
+  readonly distance?: number;
 }
 
 /** One row of the change log. */
@@ -70,15 +74,17 @@ export class SimulatedNode {
   #sabotage: Sabotage | undefined;
   #held = false;
   #hasLog = false;
+  readonly #tables: readonly SimulatedTable[];
 
   constructor(readonly id: number, parts: NodeParts, copiedFrom?: string) {
     this.parts = parts;
+    this.#tables = parts.tables ?? [];
     this.path = join(parts.folder, `node-${id}.db`);
     if (copiedFrom !== undefined) copyFileSync(copiedFrom, this.path);
     this.application = this.#open();
     this.#reader = new DatabaseReader(this.application);
     if (copiedFrom !== undefined) return;
-    makeTables(this.application, parts.tables);
+    this.application.exec(parts.schema);
   }
 
   get isAlive(): boolean {
@@ -269,7 +275,7 @@ export class SimulatedNode {
 
   /** What the tables hold; those that are not there yet are left out. */
   dump(): Map<string, string> {
-    return this.#reader.dump(this.#known());
+    return this.parts.tables ? this.#reader.dump(this.#known()) : dumpTables(this.application);
   }
 
   end(): void {
@@ -308,7 +314,7 @@ export class SimulatedNode {
   }
 
   #known(): SimulatedTable[] {
-    return this.parts.tables.filter(({ name, isLater }) =>
+    return this.#tables.filter(({ name, isLater }) =>
       !isLater || this.#reader.value("SELECT 1 FROM sqlite_schema WHERE name = ?", [name]) !== undefined
     );
   }
@@ -321,7 +327,7 @@ export class SimulatedNode {
       parameters,
     );
     return found.flatMap((row) => {
-      const table = this.parts.tables.find(({ name }) => name === row[1]);
+      const table = this.#tables.find(({ name }) => name === row[1]);
       if (!table) return [];
       const at = this.#keyPosition();
       return [{ table, id: Number(row[0]), kind: Number(row[4]), key: row.slice(at, at + table.key.length) }];
@@ -349,7 +355,7 @@ export class SimulatedNode {
   }
 
   #findFtsDifference(): string | undefined {
-    for (const { name, extras } of this.parts.tables) {
+    for (const { name, extras } of this.#tables) {
       if (extras === undefined) continue;
       try {
         this.application.exec(`INSERT INTO ${name}_fts (${name}_fts, rank) VALUES ('integrity-check', 1)`);
@@ -373,10 +379,9 @@ export class SimulatedNode {
 }
 
 /** Makes the tables that are there from the beginning. */
-export function makeTables(database: DatabaseSync, tables: readonly SimulatedTable[]): void {
-  for (const { sql, extras, isLater } of tables) {
-    if (!isLater) database.exec(extras ? `${sql}; ${extras}` : sql);
-  }
+export function schemaOf(tables: readonly SimulatedTable[]): string {
+  return tables.filter(({ isLater }) => !isLater).map(({ sql, extras }) => extras ? `${sql}; ${extras}` : sql)
+    .join("; ");
 }
 
 function transact(database: DatabaseSync, statements: readonly string[]): void {

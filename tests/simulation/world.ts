@@ -9,7 +9,7 @@ import { HEALTHY, MemoryServer } from "./memory_server.ts";
 import { describeMessage } from "./narration.ts";
 import { COPY, ownershipOf, type Plan, type Step } from "./plan.ts";
 import { Random } from "./random.ts";
-import { makeTables, SimulatedNode, type Surroundings } from "./simulated_node.ts";
+import { schemaOf, SimulatedNode, type Surroundings } from "./simulated_node.ts";
 import { VirtualTime } from "./virtual_time.ts";
 
 const HEAL_MS = 60_000;
@@ -55,6 +55,7 @@ export class World implements Surroundings {
       this.nodes.push(
         new SimulatedNode(id, {
           folder: this.#folder,
+          schema: schemaOf(plan.tables),
           tables: plan.tables,
           oracle: this.#oracle(),
           distance: plan.distances[id - 1] ?? 1,
@@ -104,7 +105,7 @@ export class World implements Surroundings {
     const shared = ownership === "turns" ? this.#oracles[0] : undefined;
     if (shared) return shared;
     const oracle = new DatabaseSync(":memory:");
-    makeTables(oracle, this.#plan.tables);
+    oracle.exec(schemaOf(this.#plan.tables));
     this.#oracles.push(oracle);
     return oracle;
   }
