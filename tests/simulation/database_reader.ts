@@ -5,6 +5,7 @@ import type { SimulatedTable } from "./tables.ts";
 
 export class DatabaseReader {
   readonly #statements = new Map<string, StatementSync>();
+  readonly #columns = new Map<string, string>();
 
   constructor(readonly database: DatabaseSync) {}
 
@@ -37,20 +38,29 @@ export class DatabaseReader {
   /** To be called when a table got other columns. */
   forget(): void {
     this.#statements.clear();
+    this.#columns.clear();
   }
 
   /** What the tables hold, exact, as one text per table: equal texts mean equal content. */
   dump(tables: readonly SimulatedTable[]): Map<string, string> {
     return new Map(tables.map((table) => {
-      const lines = this.rows(`SELECT ${columnsOf(table)} FROM ${table.name}`).map((row) =>
+      const lines = this.rows(`SELECT ${this.columnsOf(table)} FROM ${table.name}`).map((row) =>
         row.map(valueText).join(", ")
       );
       return [table.name, lines.sort().join("\n")];
     }));
   }
-}
 
-/** All that a row has, with the rowid where that is the key. */
-export function columnsOf(table: SimulatedTable): string {
-  return table.key[0] === "rowid" ? "rowid, *" : "*";
+  /** All columns of a table, the key first, then by name: schema changes come in any order. */
+  columnsOf({ name, key }: SimulatedTable): string {
+    let columns = this.#columns.get(name);
+    if (columns === undefined) {
+      const others = this.rows("SELECT name FROM pragma_table_info(?) ORDER BY name", [name]).map((
+        [column],
+      ) => String(column));
+      columns = [...key, ...others.filter((column) => !key.includes(column))].join(", ");
+      this.#columns.set(name, columns);
+    }
+    return columns;
+  }
 }

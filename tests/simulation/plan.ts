@@ -30,6 +30,7 @@ export type Mode = typeof MODES[number];
 
 /** The modes of a history that asks for none, and how often each is taken. */
 const USUAL_MODES: readonly Mode[] = [
+  "rollout",
   "any",
   "any",
   "sole",

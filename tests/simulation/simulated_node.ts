@@ -10,7 +10,7 @@ import { Node } from "../../src/node/node.ts";
 import type { Log } from "../../src/observability/log.ts";
 import { silentLog } from "../../src/observability/log.ts";
 import { dumpTables } from "../../scripts/table_dump.ts";
-import { columnsOf, DatabaseReader } from "./database_reader.ts";
+import { DatabaseReader } from "./database_reader.ts";
 import type { Touch } from "./ledger.ts";
 import type { MemoryServer } from "./memory_server.ts";
 import { MemoryStreams } from "./memory_streams.ts";
@@ -344,7 +344,7 @@ export class SimulatedNode {
 
   #rows(table: SimulatedTable, key: readonly unknown[]): RowText[] {
     const statement = this.#reader.statement(
-      `SELECT ${columnsOf(table)} FROM ${table.name} WHERE ${
+      `SELECT ${this.#reader.columnsOf(table)} FROM ${table.name} WHERE ${
         table.key.map((column) => `${column} IS ?`).join(" AND ")
       }`,
     );
