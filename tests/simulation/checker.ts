@@ -5,13 +5,13 @@ import { Journal } from "./journal.ts";
 import type { Ledger } from "./ledger.ts";
 import { Meaning } from "./meaning.ts";
 import type { MemoryServer } from "./memory_server.ts";
-import { ownershipOf, type Plan } from "./plan.ts";
+import type { Ownership, Plan } from "./plan.ts";
 import type { SimulatedNode } from "./simulated_node.ts";
 import { isSameRows } from "./stream_reading.ts";
 
 /** What did not hold: which check, and what was seen. */
 export interface Problem {
-  readonly check: "P1" | "P2" | "P3" | "P4" | "P6" | "rest" | "end" | "error";
+  readonly check: "P1" | "P2" | "P3" | "P4" | "rest" | "end" | "error";
   readonly reason: string;
 }
 
@@ -26,7 +26,7 @@ interface CheckerParts {
 
 export class Checker {
   readonly #parts: CheckerParts;
-  readonly #ownership: ReturnType<typeof ownershipOf>;
+  readonly #ownership: Ownership;
   /** What the streams mean up to each node's cursors. */
   readonly #meanings = new Map<SimulatedNode, Meaning>();
   readonly #oracles = new Map<DatabaseSync, DatabaseReader>();
@@ -38,7 +38,7 @@ export class Checker {
 
   constructor(parts: CheckerParts) {
     this.#parts = parts;
-    this.#ownership = ownershipOf(parts.plan.mode);
+    this.#ownership = parts.plan.ownership;
     this.#goesBack = parts.plan.mode === "files" || parts.plan.mode === "unsafe broker";
     this.#journal = new Journal(parts);
   }
@@ -74,15 +74,7 @@ export class Checker {
   /** What must hold when everything is at rest. */
   findDifference(): Problem | undefined {
     const { nodes, ledger, server, plan } = this.#parts;
-    const resting = nodes.filter((node) => node.stopped.size === 0);
-    for (const node of nodes) {
-      for (const stream of node.stopped) {
-        const { name, firstSequence } = server.describe(Number(stream.split("-")[1]));
-        if (name !== stream || node.cursor(Number(stream.split("-")[1])) + 1 >= firstSequence) {
-          return { check: "P6", reason: `node ${node.id} has stopped ${stream} without a reason` };
-        }
-      }
-    }
+    const resting = nodes.filter((node) => !node.isLeftBehind(server));
     const difference = findUnequal(resting);
     if (difference !== undefined) return { check: "P1", reason: difference };
     for (const node of resting) {

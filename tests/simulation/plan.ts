@@ -13,7 +13,7 @@ import { drawTransaction, type GainedColumn } from "./workload.ts";
  * of its own; "turns": one node at a time, which has read all that others wrote. The others are "any" but for:
  * "drawn" tables of random shapes; "retention": streams keep few messages; "files": an older copy of a database
  * comes back, or is started as another node; "rollout": schema changes reach the nodes one after the other; "unsafe broker":
- * rows of its own for each node, and streams that are rolled back or made anew.
+ * streams that are rolled back or made anew, also where each node writes rows of its own.
  */
 export const MODES = [
   "any",
@@ -82,6 +82,7 @@ export const COPY = 9;
 export interface Plan {
   readonly seed: number;
   readonly mode: Mode;
+  readonly ownership: Ownership;
   /** Numbers of the nodes. */
   readonly nodes: readonly number[];
   readonly shards: number;
@@ -99,8 +100,10 @@ export interface Plan {
 }
 
 /** How a mode shares the rows out. */
-export function ownershipOf(mode: Mode): "any" | "sole" | "own" | "turns" {
-  if (mode === "unsafe broker") return "own";
+export type Ownership = "any" | "sole" | "own" | "turns";
+
+function drawOwnership(random: Random, mode: Mode): Ownership {
+  if (mode === "unsafe broker") return random.pick(["own", "own", "any"]);
   return mode === "sole" || mode === "own" || mode === "turns" ? mode : "any";
 }
 
@@ -136,7 +139,7 @@ export function drawPlan(seed: number, asked?: Mode): Plan {
   const random = new Random(seed);
   const usual = random.pick(USUAL_MODES);
   const mode = asked ?? usual;
-  const ownership = ownershipOf(mode);
+  const ownership = drawOwnership(random, mode);
   const isNear = random.chance(0.5);
   const tables = drawTables(random, mode);
   const severity = random.pick(ownership === "turns" ? [0.3, 0.6] : [0, 0.1, 0.3]);
@@ -174,6 +177,7 @@ export function drawPlan(seed: number, asked?: Mode): Plan {
   return {
     seed,
     mode,
+    ownership,
     nodes,
     shards: 1 + random.below(3),
     tables,

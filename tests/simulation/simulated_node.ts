@@ -204,10 +204,18 @@ export class SimulatedNode {
     this.#writes++;
   }
 
-  /** What the node still has to do, in words; undefined at rest. A stream that it said it has stopped is at rest. */
+  /** Whether messages that the node has not read are gone, and it has said so: then it stands still, and rightly. */
+  isLeftBehind(server: MemoryServer): boolean {
+    return [...this.stopped].some((stream) => {
+      const shard = Number(stream.split("-")[1]);
+      return this.cursor(shard) + 1 < server.describe(shard).firstSequence;
+    });
+  }
+
+  /** What the node still has to do, in words; undefined at rest. */
   unrest(server: MemoryServer): string | undefined {
     if (!this.isAlive) return "not running";
-    if (this.stopped.size > 0) return undefined;
+    if (this.isLeftBehind(server)) return undefined;
     const pending = this.#reader.count("__marmot__change_log WHERE kind <> 3");
     if (pending > 0) return `${pending} entries pending`;
     for (let shard = 1; shard <= server.shards; shard++) {
@@ -215,8 +223,23 @@ export class SimulatedNode {
       if (cursor !== server.lastSequence(shard)) {
         return `cursor ${cursor} of stream ${shard} is not at the end`;
       }
+      if (!this.#isAtCursor(server, shard)) return `another message stands at the cursor of stream ${shard}`;
     }
-    return undefined;
+    return this.stopped.size > 0 ? `${[...this.stopped].join(", ")} said to be stopped` : undefined;
+  }
+
+  /** Whether the message at the cursor is the one that the node has read there. */
+  #isAtCursor(server: MemoryServer, shard: number): boolean {
+    const [row] = this.#reader.rows(
+      "SELECT cursor, created_at, stored_at FROM __marmot__stream WHERE name = ?",
+      [
+        `stream-${shard}`,
+      ],
+    );
+    const [cursor, createdAt, storedAt] = row ?? [0, "", ""];
+    if (createdAt !== "" && createdAt !== server.describe(shard).createdAt) return false;
+    const message = server.at(shard, Number(cursor));
+    return storedAt === "" || message === undefined || message.storedAt === storedAt;
   }
 
   /** What must not be there at rest, in words. */

@@ -7,7 +7,7 @@ import { Checker, type Problem } from "./checker.ts";
 import { Ledger } from "./ledger.ts";
 import { HEALTHY, MemoryServer } from "./memory_server.ts";
 import { describeMessage } from "./narration.ts";
-import { COPY, ownershipOf, type Plan, type Step } from "./plan.ts";
+import { COPY, type Plan, type Step } from "./plan.ts";
 import { Random } from "./random.ts";
 import { schemaOf, SimulatedNode, type Surroundings } from "./simulated_node.ts";
 import { VirtualTime } from "./virtual_time.ts";
@@ -100,7 +100,7 @@ export class World implements Surroundings {
   }
 
   #oracle(): DatabaseSync | undefined {
-    const ownership = ownershipOf(this.#plan.mode);
+    const ownership = this.#plan.ownership;
     if (ownership === "any") return undefined;
     const shared = ownership === "turns" ? this.#oracles[0] : undefined;
     if (shared) return shared;
@@ -202,7 +202,7 @@ export class World implements Surroundings {
   /** The node that a writing step means: by mode it may be another. */
   #whoWrites(id: number): SimulatedNode | undefined {
     const node = this.nodes.find((candidate) => candidate.id === id);
-    const ownership = ownershipOf(this.#plan.mode);
+    const ownership = this.#plan.ownership;
     if (ownership === "sole") return this.nodes[0];
     if (ownership === "turns") {
       if (node && this.#mayTakeTurn(node)) this.#writer = node;
