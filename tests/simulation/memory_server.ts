@@ -25,6 +25,8 @@ export interface ServerLimits {
 
 interface MemoryStream {
   createdAt: string;
+  /** Counts how often the broker lost something here: what was on its way then is lost as well. */
+  epoch: number;
   /** Messages were trimmed up to here. */
   trimmedTo: number;
   messages: StoredMessage[];
@@ -65,6 +67,11 @@ export class MemoryServer {
       lastSequence: this.lastSequence(shard),
       maxMessages: this.#maxMessages,
     };
+  }
+
+  /** Another number whenever the broker has lost something of the stream. */
+  epoch(shard: number): number {
+    return this.#stream(shard).epoch;
   }
 
   /** Messages that are there, in order. */
@@ -127,14 +134,15 @@ export class MemoryServer {
 
   /** Deletes a stream and makes it again, empty. Readers have to begin anew. */
   makeAnew(shard: number): void {
-    this.#streams[shard - 1] = this.#newStream(shard);
+    this.#streams[shard - 1] = { ...this.#newStream(shard), epoch: this.epoch(shard) + 1 };
     this.#wake();
   }
 
   /** Takes the last messages back, as a power cut does with what was not synced. Readers have to begin anew. */
   rollBack(shard: number, count: number): void {
-    const { messages } = this.#stream(shard);
-    messages.splice(Math.max(0, messages.length - count));
+    const stream = this.#stream(shard);
+    stream.messages.splice(Math.max(0, stream.messages.length - count));
+    stream.epoch++;
     this.#wake();
   }
 
@@ -152,7 +160,7 @@ export class MemoryServer {
   }
 
   #newStream(shard: number): MemoryStream {
-    return { createdAt: `${this.time.nowMs}.${shard}`, trimmedTo: 0, messages: [], trimmed: [] };
+    return { createdAt: `${this.time.nowMs}.${shard}`, epoch: 0, trimmedTo: 0, messages: [], trimmed: [] };
   }
 
   #stream(shard: number): MemoryStream {

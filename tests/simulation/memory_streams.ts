@@ -76,7 +76,8 @@ export class MemoryStreams implements ChangeStreams {
       const giveUp = () => reject(new PublishError("unknown", "no acknowledgement came"));
       if (fate !== "works") this.#life.after(ACK_TIMEOUT_MS, giveUp);
       if (fate !== "lost") {
-        this.#send(request, fate, (sequence) => {
+        const onLost = () => this.#life.after(ACK_TIMEOUT_MS, giveUp);
+        this.#send(request, { fate, onLost }, (sequence) => {
           if (isDoubled) this.#server.store(request);
           if (fate !== "works") return;
           this.#life.after(this.#latencyMs(), () => {
@@ -124,10 +125,15 @@ export class MemoryStreams implements ChangeStreams {
     return draw < network.lost + network.late + network.ackLost ? "acknowledgement lost" : "works";
   }
 
-  #send(request: PublishRequest, fate: Fate, onStored: (sequence: number | undefined) => void): void {
+  #send(
+    request: PublishRequest,
+    { fate, onLost }: { fate: Fate; onLost: () => void },
+    onStored: (sequence: number | undefined) => void,
+  ): void {
     const server = this.#server;
     const subject = subjectOf(request.shard, request.table);
-    const arrive = () => onStored(server.store(request));
+    const epoch = server.epoch(request.shard);
+    const arrive = () => server.epoch(request.shard) === epoch ? onStored(server.store(request)) : onLost();
     const arriveLate = () => {
       server.late--;
       arrive();
