@@ -69,6 +69,10 @@ export class MemoryStreams implements ChangeStreams {
   }
 
   publish(request: PublishRequest): Promise<number> {
+    const { random } = this.#server;
+    // What was kept back comes before this message: long before or right before it, as far as this one has to go.
+    const isReleased = random.chance(0.7);
+    if (isReleased) this.#server.release(subjectOf(request.shard, request.table));
     const fate = this.#drawFate();
     const isDoubled = this.doublesNext;
     this.doublesNext = false;

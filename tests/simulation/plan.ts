@@ -129,10 +129,20 @@ const FAULTS: readonly Action["kind"][] = [
 /** The steps that only one mode has. */
 const OWN_STEPS: Partial<Record<Mode, readonly Action["kind"][]>> = {
   files: ["copy", "copy", "restore", "start copy"],
+  turns: ["hold", "hold"],
   rollout: ["alter", "alter", "alter"],
   retention: ["stall", "crash", "start"],
   "unsafe broker": ["make anew", "roll back", "roll back"],
 };
+
+const NARROW_STEPS: readonly Action["kind"][] = [
+  "write",
+  "write",
+  "crash publishing",
+  "start",
+  "stall",
+  "resume",
+];
 
 /** The plan that a seed means. */
 export function drawPlan(seed: number, asked?: Mode): Plan {
@@ -140,8 +150,10 @@ export function drawPlan(seed: number, asked?: Mode): Plan {
   const usual = random.pick(USUAL_MODES);
   const mode = asked ?? usual;
   const ownership = drawOwnership(random, mode);
-  const isNear = random.chance(0.5);
-  const tables = drawTables(random, mode);
+  const isNear = ownership !== "turns" && random.chance(0.5);
+  // A node that crashes between two messages of one row, whose values come back: the old image is the new one.
+  const isNarrow = random.chance(0.25);
+  const tables = drawTables(random, mode).slice(0, isNarrow ? 1 : undefined);
   const severity = random.pick(ownership === "turns" ? [0.3, 0.6] : [0, 0.1, 0.3]);
   const count = random.pick([2, 2, 2, 3, 3, 4, 5]);
   const nodes = Array.from({ length: count }, (_, i) => i + 1);
@@ -149,12 +161,13 @@ export function drawPlan(seed: number, asked?: Mode): Plan {
   const workload = {
     tables,
     gained: changes.flatMap((change) => change.gained ?? []),
-    keys: random.pick([1, 2, 4, 4]),
+    keys: isNarrow ? 1 : random.pick([1, 2, 4, 4]),
+    isNarrow,
     values: random.pick([[0, 40], [40], [40, 50]]),
   };
   const kinds: Action["kind"][] = ["write", "write", "write"];
   for (let i = 0; i < 6; i++) kinds.push(random.pick(FAULTS));
-  kinds.push(...OWN_STEPS[mode] ?? []);
+  kinds.push(...OWN_STEPS[mode] ?? [], ...isNarrow ? NARROW_STEPS : []);
   const pauses = ownership === "turns"
     ? [0, 1, 10, 30, 30, 50, 100, 400]
     : [0, 0, 0, 0, 1, 3, 10, 30, 100, 400];
@@ -200,6 +213,10 @@ function drawTables(random: Random, mode: Mode): SimulatedTable[] {
   return mode === "rollout" && random.chance(0.5) ? [...tables, LATER] : tables;
 }
 
+/** A table that is there with rows when it is noticed: they are backfill, and each node has others. */
+const LATER_SQL =
+  `BEGIN; ${LATER.sql}; INSERT INTO later VALUES (0, :node), (10, 40), (50 + 10 * :node, 0); COMMIT`;
+
 function drawChanges(random: Random, tables: readonly SimulatedTable[]): SchemaChange[] {
   const { name } = random.pick(tables.filter((table) => !table.isLater));
   const added = (column: string, definition: string) => ({
@@ -211,7 +228,7 @@ function drawChanges(random: Random, tables: readonly SimulatedTable[]): SchemaC
     [added("more", "DEFAULT 7")],
     [added("more", "DEFAULT 7"), added("most", "NOT NULL DEFAULT 'x'")],
   ]);
-  return tables.includes(LATER) ? [{ sql: LATER.sql, gained: undefined }, ...changes] : changes;
+  return tables.includes(LATER) ? [{ sql: LATER_SQL, gained: undefined }, ...changes] : changes;
 }
 
 function drawAction(

@@ -160,14 +160,13 @@ export class SimulatedNode {
     return this.#touchesSince(before);
   }
 
-  /** A change of the schema, by the application. */
+  /** A change of the schema, by the application; nothing happens where it was made before. */
   alter(sql: string): void {
-    for (const database of [this.application, this.parts.oracle]) {
-      try {
-        database?.exec(sql);
-      } catch (error) {
-        if (!(error instanceof Error) || !/duplicate column|already exists/.test(error.message)) throw error;
-      }
+    try {
+      this.application.exec(sql);
+    } catch (error) {
+      if (this.application.isTransaction) this.application.exec("ROLLBACK");
+      if (!(error instanceof Error) || !/duplicate column|already exists/.test(error.message)) throw error;
     }
     this.#writes++;
     this.#reader.forget();

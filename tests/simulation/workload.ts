@@ -19,6 +19,8 @@ export interface Workload {
   readonly keys: number;
   /** Values that come back: equal images are what an image alone cannot tell apart. */
   readonly values: readonly number[];
+  /** Whether no other values come. */
+  readonly isNarrow: boolean;
   readonly gained: readonly GainedColumn[];
 }
 
@@ -34,10 +36,10 @@ export function drawTransaction(random: Random, workload: Workload): string[] {
 
 function drawStatement(random: Random, table: SimulatedTable, workload: Workload): string {
   if (table.columns) return drawOnColumns(random, table, workload);
-  const { owner, keys, values } = workload;
+  const { owner, keys, values, isNarrow } = workload;
   const n = owner + 10 * random.below(keys);
   const other = owner + 10 * random.below(keys);
-  const v = random.chance(0.6) ? random.pick(values) : random.below(60);
+  const v = isNarrow || random.chance(0.6) ? random.pick(values) : random.below(60);
   const u = random.chance(0.3) ? "NULL" : `'${random.pick(["x", "y", "z"])}${owner}'`;
   const verb = random.pick(["INSERT", "INSERT OR IGNORE", "INSERT OR REPLACE", "REPLACE"]);
   const update = random.pick(["UPDATE", "UPDATE OR REPLACE", "UPDATE OR IGNORE"]);
