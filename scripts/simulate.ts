@@ -1,6 +1,7 @@
 /**
- * deno task simulate --seeds N --from S [--mode M] [--jobs J] [--shrink]: runs N histories from seed S on, and prints the
- * first that fails as it happened (with --shrink: the smallest part of it that fails still) and the seeds of the others.
+ * deno task simulate --seeds N --from S [--mode M] [--jobs J] [--shrink] [--keep FILE]: runs N histories from seed S on,
+ * and prints the first that fails as it happened (with --shrink: the smallest part of it that fails still; with --keep the
+ * plan of that is written to a file) and the seeds of the others.
  */
 import { parseArgs } from "node:util";
 import { describeFailure, shrink } from "../tests/simulation/shrink.ts";
@@ -20,6 +21,7 @@ const { values } = parseArgs({
     mode: { type: "string" },
     jobs: { type: "string", default: "1" },
     shrink: { type: "boolean", default: false },
+    keep: { type: "string" },
   },
 });
 const mode = values.mode === undefined ? undefined : MODES.find((known) => known === values.mode);
@@ -64,7 +66,7 @@ async function simulate(from: number, count: number, mode: Mode | undefined): Pr
   await Promise.all(jobs);
   const total = `${done} histories from seed ${from}, ${failures.length} failed, ${rate()} a minute`;
   const first = failures.toSorted((a, b) => a.plan.seed - b.plan.seed)[0];
-  if (first) console.log(describeFailure(values.shrink ? await shrink(first, SHRINK_MS) : first));
+  if (first) tell(values.shrink ? await shrink(first, SHRINK_MS) : first);
   console.log(total);
   return failures.length;
 }
@@ -75,6 +77,17 @@ function ask(worker: Worker, range: Range): Promise<RangeResult> {
     worker.onerror = (event) => reject(new Error(event.message));
     worker.postMessage(range);
   });
+}
+
+/** Prints a failure, and writes its plan to a file where that is asked for. */
+function tell(failure: Failure): void {
+  console.log(describeFailure(failure));
+  if (values.keep === undefined) return;
+  Deno.writeTextFileSync(
+    values.keep,
+    JSON.stringify({ cause: failure.reason, plan: failure.plan }, null, 2) + "\n",
+  );
+  console.log(`The plan is in ${values.keep}.`);
 }
 
 function firstLine(text: string): string {
