@@ -35,6 +35,8 @@ export class Ledger {
   readonly #tables: ReadonlyMap<string, SimulatedTable>;
   readonly #readings = new Map<number, StreamReading>();
   readonly #histories = new Map<string, History>();
+  /** The last event of each row. */
+  readonly #events = new Map<string, { origin: number; rows: readonly RowText[] }>();
   /** A stored event that has an image from before the change that it covers. */
   problem: string | undefined;
 
@@ -95,9 +97,11 @@ export class Ledger {
       const history = this.#histories.get(`${origin} ${body.table} ${key}`);
       const covered = history?.touches.filter(({ id }) => id <= top && id > history.coveredTo) ?? [];
       const newest = covered.at(-1);
+      const rows = rowTexts(body, event);
+      if (!newest) this.#checkBackfill({ table: body.table, key, origin, rows }, message);
+      this.#events.set(`${body.table} ${key}`, { origin, rows });
       if (!history || !newest) continue;
       history.coveredTo = newest.id;
-      const rows = rowTexts(body, event);
       const isOfThen = history.touches.some((touch) => touch.id >= newest.id && isSameRows(touch.rows, rows));
       if (isOfThen) continue;
       this.problem ??=
@@ -106,5 +110,18 @@ export class Ledger {
           JSON.stringify(rows)
         }`;
     }
+  }
+
+  /** Rows that were there when their table appeared never come over what another node has written. */
+  #checkBackfill(
+    { table, key, origin, rows }: { table: string; key: string; origin: number; rows: readonly RowText[] },
+    message: StoredMessage,
+  ): void {
+    const before = this.#events.get(`${table} ${key}`);
+    if (!this.#tables.get(table)?.isLater || !before || before.origin === origin) return;
+    if (isSameRows(before.rows, rows)) return;
+    this.problem ??=
+      `message ${message.sequence} of stream ${message.shard} brings ${table} ${key} as it was at node ${origin} ` +
+      `when the table appeared, over what node ${before.origin} has written: ${JSON.stringify(before.rows)}`;
   }
 }
