@@ -23,6 +23,8 @@ export class MemoryStreams implements ChangeStreams {
   isCutOff = false;
   /** Nothing is delivered while this is set; publishing goes on. */
   isStalled = false;
+  /** Nothing that is published comes through while this is set; reading goes on. */
+  isMute = false;
   /** The next publish is kept back until just before the next one on its subject. */
   holdsNext = false;
   /** The next message is stored twice. */
@@ -120,7 +122,7 @@ export class MemoryStreams implements ChangeStreams {
   #drawFate(): Fate {
     const { random, network } = this.#server;
     const draw = random.next();
-    if (this.isCutOff || draw < network.lost) return "lost";
+    if (this.isCutOff || this.isMute || draw < network.lost) return "lost";
     if (this.holdsNext) {
       this.holdsNext = false;
       return "held";

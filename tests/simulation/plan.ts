@@ -52,6 +52,7 @@ type Action =
     readonly kind:
       | "crash"
       | "cut off"
+      | "mute"
       | "stall"
       | "lock"
       | "hold"
@@ -117,6 +118,7 @@ const FAULTS: readonly Action["kind"][] = [
   "start",
   "busy",
   "cut off",
+  "mute",
   "reconnect",
   "stall",
   "resume",
@@ -128,7 +130,7 @@ const FAULTS: readonly Action["kind"][] = [
 
 /** The steps that only one mode has. */
 const OWN_STEPS: Partial<Record<Mode, readonly Action["kind"][]>> = {
-  files: ["copy", "copy", "restore", "start copy"],
+  files: ["copy", "copy", "restore", "restore", "start copy"],
   turns: ["hold", "hold"],
   rollout: ["alter", "alter", "alter"],
   retention: ["stall", "crash", "start"],
@@ -152,7 +154,7 @@ export function drawPlan(seed: number, asked?: Mode): Plan {
   const ownership = drawOwnership(random, mode);
   const isNear = ownership !== "turns" && random.chance(0.5);
   // A node that crashes between two messages of one row, whose values come back: the old image is the new one.
-  const isNarrow = random.chance(0.25);
+  const isNarrow = random.chance(mode === "files" ? 0.6 : 0.25);
   const tables = drawTables(random, mode).slice(0, isNarrow ? 1 : undefined);
   const severity = random.pick(ownership === "turns" ? [0.3, 0.6] : [0, 0.1, 0.3]);
   const count = random.pick([2, 2, 2, 3, 3, 4, 5]);

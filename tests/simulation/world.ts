@@ -178,6 +178,9 @@ export class World implements Surroundings {
         streams.isCutOff = true;
         streams.interrupt();
         return "is cut off";
+      case "mute":
+        streams.isMute = true;
+        return "comes through with nothing that it publishes";
       case "stall":
         streams.isStalled = true;
         return "is not delivered anything";
@@ -232,6 +235,7 @@ export class World implements Surroundings {
     for (const { streams } of this.nodes) {
       if (!streams) continue;
       streams.isCutOff = false;
+      streams.isMute = false;
       streams.interrupt();
     }
     this.#note("connections are back");
@@ -290,6 +294,7 @@ export class World implements Surroundings {
       this.#plan.changes.forEach((_, change) => this.#alter(node, change));
       if (!node.streams) continue;
       node.streams.isCutOff = false;
+      node.streams.isMute = false;
       node.streams.crashAfter = Infinity;
       node.streams.holdsNext = false;
       node.streams.interrupt();
