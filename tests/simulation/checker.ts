@@ -88,7 +88,7 @@ export class Checker {
     if (this.#goesBack) return undefined;
     const uncovered = ledger.findLost(resting.map(({ id }) => id));
     if (uncovered !== undefined) return { check: "P2", reason: uncovered };
-    const unrecorded = plan.mode === "rollout" ? undefined : this.#journal.findUnrecorded();
+    const unrecorded = plan.changes.length > 0 ? undefined : this.#journal.findUnrecorded();
     return unrecorded === undefined ? undefined : { check: "P2", reason: unrecorded };
   }
 
@@ -118,7 +118,7 @@ export class Checker {
   /** P3: what a node says it has read is not what it holds. */
   #findSkipped(node: SimulatedNode): string | undefined {
     const { server, plan } = this.#parts;
-    if (plan.mode === "rollout" || node.isLocked || node.stopped.size > 0) return undefined;
+    if (plan.changes.length > 0 || node.isLocked || node.stopped.size > 0) return undefined;
     const meaning = this.#meanings.get(node) ?? new Meaning(plan.tables);
     this.#meanings.set(node, meaning);
     for (let shard = 1; shard <= server.shards; shard++) {

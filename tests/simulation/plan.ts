@@ -12,7 +12,8 @@ import { drawTransaction, type GainedColumn } from "./workload.ts";
  * What is special about a history. Who writes what: "any" node any row; "sole": only the first node; "own": each node rows
  * of its own; "turns": one node at a time, which has read all that others wrote. The others are "any" but for:
  * "drawn" tables of random shapes; "retention": streams keep few messages; "files": an older copy of a database
- * comes back, or is started as another node; "rollout": schema changes reach the nodes one after the other; "unsafe broker":
+ * comes back, or is started as another node; "rollout": columns and tables are added on one node after the other;
+ * "migration": columns are renamed and dropped and UNIQUE indexes made likewise; "unsafe broker":
  * streams that are rolled back or made anew, also where each node writes rows of its own.
  */
 export const MODES = [
@@ -24,6 +25,7 @@ export const MODES = [
   "retention",
   "files",
   "rollout",
+  "migration",
   "unsafe broker",
 ] as const;
 export type Mode = typeof MODES[number];
@@ -133,6 +135,7 @@ const OWN_STEPS: Partial<Record<Mode, readonly Action["kind"][]>> = {
   files: ["copy", "copy", "restore", "restore", "start copy"],
   turns: ["hold", "hold"],
   rollout: ["alter", "alter", "alter"],
+  migration: ["alter", "alter", "alter"],
   retention: ["stall", "crash", "start"],
   "unsafe broker": ["make anew", "roll back", "roll back"],
 };
@@ -159,7 +162,11 @@ export function drawPlan(seed: number, asked?: Mode): Plan {
   const severity = random.pick(ownership === "turns" ? [0.3, 0.6] : [0, 0.1, 0.3]);
   const count = random.pick([2, 2, 2, 3, 3, 4, 5]);
   const nodes = Array.from({ length: count }, (_, i) => i + 1);
-  const changes = mode === "rollout" ? drawChanges(random, tables) : [];
+  const changes = mode === "rollout"
+    ? drawChanges(random, tables)
+    : mode === "migration"
+    ? drawMigration(random, tables)
+    : [];
   const workload = {
     tables,
     gained: changes.flatMap((change) => change.gained ?? []),
@@ -213,6 +220,21 @@ function drawTables(random: Random, mode: Mode): SimulatedTable[] {
   const tables = HAND_TABLES.filter(({ sql }) => random.chance(sql.includes("UNIQUE") ? 0.35 : 0.2));
   if (tables.length === 0) tables.push(random.pick(HAND_TABLES));
   return mode === "rollout" && random.chance(0.5) ? [...tables, LATER] : tables;
+}
+
+/** Changes that older events do not fit. */
+function drawMigration(random: Random, tables: readonly SimulatedTable[]): SchemaChange[] {
+  const { name, sql } = random.pick(tables);
+  const isKeyed = !sql.includes("WITHOUT ROWID") && name !== "keyless";
+  const renamed = { sql: `ALTER TABLE ${name} RENAME COLUMN v TO w`, gained: { table: name, column: "w" } };
+  const dropped = { sql: `ALTER TABLE ${name} DROP COLUMN v`, gained: undefined };
+  const unique = {
+    sql: `BEGIN; DELETE FROM ${name} WHERE rowid NOT IN (SELECT min(rowid) FROM ${name} GROUP BY v); ` +
+      `CREATE UNIQUE INDEX ${name}_v ON ${name} (v); COMMIT`,
+    gained: undefined,
+  };
+  const isInIndex = name === "folded";
+  return [random.pick([renamed, ...isKeyed && !isInIndex ? [unique, dropped] : []])];
 }
 
 /** A table that is there with rows when it is noticed: they are backfill, and each node has others. */

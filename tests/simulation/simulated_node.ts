@@ -24,7 +24,8 @@ import { Life, type VirtualTime } from "./virtual_time.ts";
 export class CrashError extends Error {}
 
 /** What a statement may say no with; the oracle says the same. */
-const REFUSED = /UNIQUE|constraint|cannot store|datatype mismatch|no such column|no such table/;
+const REFUSED =
+  /UNIQUE|constraint|cannot store|datatype mismatch|no such column|has no column named|no such table/;
 /** Settled entries that may stay: the one with the highest id, and the one that was that before. */
 const MAX_ENTRIES_AT_REST = 2;
 
@@ -160,16 +161,20 @@ export class SimulatedNode {
     return this.#touchesSince(before);
   }
 
-  /** A change of the schema, by the application; nothing happens where it was made before. */
-  alter(sql: string): void {
+  /** A change of the schema, by the application; nothing happens where it was made before. Returns the rows it touched. */
+  alter(sql: string): Touch[] {
+    const before = this.#highestLogId();
     try {
       this.application.exec(sql);
     } catch (error) {
       if (this.application.isTransaction) this.application.exec("ROLLBACK");
-      if (!(error instanceof Error) || !/duplicate column|already exists/.test(error.message)) throw error;
+      if (
+        !(error instanceof Error) || !/duplicate column|already exists|no such column/.test(error.message)
+      ) throw error;
     }
     this.#writes++;
     this.#reader.forget();
+    return this.#touchesSince(before);
   }
 
   /** The application takes the write lock and keeps it. */

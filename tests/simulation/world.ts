@@ -253,7 +253,7 @@ export class World implements Surroundings {
   #alter(node: SimulatedNode, change: number): string | undefined {
     const sql = this.#plan.changes[change]?.sql.replaceAll(":node", String(node.id));
     if (node.isLocked || sql === undefined) return undefined;
-    node.alter(sql);
+    this.ledger.noteTouches(node.id, node.alter(sql));
     return `changes its schema: ${sql}`;
   }
 
