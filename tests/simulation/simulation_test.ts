@@ -4,7 +4,7 @@ import { type Failure, runHistory, runPlan, traceOf } from "./history.ts";
 import { drawPlan, type Mode, type Plan } from "./plan.ts";
 import { describeFailure } from "./shrink.ts";
 
-const HISTORIES_PER_MODE = 30;
+const HISTORIES_PER_MODE = 40;
 /** Histories that have failed once, shrunk, each with its cause. */
 const KEPT = new URL("./histories/", import.meta.url);
 const MODES: readonly Mode[] = ["any", "sole", "own", "turns", "drawn", "retention", "files", "rollout"];
