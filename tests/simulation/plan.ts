@@ -24,6 +24,7 @@ export const MODES = [
   "drawn",
   "retention",
   "files",
+  "unsafe broker",
   "rollout",
   "migration",
   "unsafe broker",
@@ -43,6 +44,7 @@ const USUAL_MODES: readonly Mode[] = [
   "drawn",
   "retention",
   "files",
+  "unsafe broker",
 ];
 
 /** Where in Marmot's next transaction something happens: at its n-th statement, at its COMMIT, or right behind that. */

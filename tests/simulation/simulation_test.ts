@@ -7,7 +7,17 @@ import { describeFailure } from "./shrink.ts";
 const HISTORIES_PER_MODE = 40;
 /** Histories that have failed once, shrunk, each with its cause. */
 const KEPT = new URL("./histories/", import.meta.url);
-const MODES: readonly Mode[] = ["any", "sole", "own", "turns", "drawn", "retention", "files", "rollout"];
+const MODES: readonly Mode[] = [
+  "any",
+  "sole",
+  "own",
+  "turns",
+  "drawn",
+  "retention",
+  "files",
+  "rollout",
+  "unsafe broker",
+];
 
 for (const mode of MODES) {
   Deno.test(`histories 1 to ${HISTORIES_PER_MODE} of mode "${mode}" keep all promises`, async () => {
