@@ -57,6 +57,21 @@ export const OPTIONS = {
     maximum: Number.MAX_SAFE_INTEGER,
     text: "How many messages a stream keeps. Streams that exist keep their setting.",
   }),
+  keepMinutes: numberOption({
+    flag: "keep-minutes",
+    defaultValue: 10,
+    minimum: 0,
+    maximum: 10_080,
+    text: "For how many minutes this node remembers which rows it has published, to publish them again " +
+      "should the broker lose them.",
+  }),
+  keepEntries: numberOption({
+    flag: "keep-entries",
+    defaultValue: 10_000,
+    minimum: 0,
+    maximum: 1_000_000,
+    text: "How many rows that it has published this node remembers in any case, however old they are.",
+  }),
   logReplicas: numberOption({
     flag: "log-replicas",
     defaultValue: 1,

@@ -12,6 +12,7 @@ import { ArmedTables } from "./rows/armed_tables.ts";
 import { type ArmingReport, armTables } from "./capture/arming.ts";
 import { TriggerPolicy } from "./capture/authorizer.ts";
 import { ChangeLog } from "./capture/change_log.ts";
+import { type Echo, RetainedEntries, type Retention } from "./capture/retained_entries.ts";
 import { scanChanges, type ScanRequest, type ScanResult } from "./capture/change_scan.ts";
 import { Connection, SqliteError } from "./connection.ts";
 import { HiddenRows } from "./apply/hidden_rows.ts";
@@ -20,10 +21,13 @@ import { adoptOriginalState, dropOriginalTriggers, hasOriginalState } from "./ca
 import { ParkedMessages } from "./apply/parked_messages.ts";
 import { LOAD_LIMIT, PendingChanges } from "./capture/pending_changes.ts";
 import { createStateTables, hasStateTables, STATE_VERSION } from "./state/state_tables.ts";
-import { StreamPositions } from "./state/stream_positions.ts";
+import { type StreamPosition, StreamPositions } from "./state/stream_positions.ts";
+import { decodeMessage } from "../wire/message.ts";
 
 /** How long SQLite may wait for a lock by itself, which blocks the event loop. */
 const BUSY_TIMEOUT_MS = 4;
+
+export const DEFAULT_RETENTION: Retention = { milliseconds: 10 * 60_000, entries: 10_000 };
 
 export interface ReplicaOptions {
   /** The node id; undefined takes the one that the database has, or a new one. */
@@ -34,6 +38,8 @@ export interface ReplicaOptions {
   readonly readSeqMap: () => ReadonlyMap<string, number>;
   readonly nowMs: () => number;
   readonly log: Log;
+  /** How much of what was published and read back is kept, to be published again; DEFAULT_RETENTION unless told. */
+  readonly retention?: Retention;
   /** How long SQLite itself waits for a lock, which blocks the event loop; a few milliseconds unless told. */
   readonly busyTimeoutMs?: number;
 }
@@ -85,6 +91,7 @@ export class Replica {
   readonly positions: StreamPositions;
   readonly tables = new ArmedTables();
   readonly log: ChangeLog;
+  readonly #retained: RetainedEntries;
   readonly #pending: PendingChanges;
   readonly #parked: ParkedMessages;
   readonly #hidden: HiddenRows;
@@ -105,7 +112,8 @@ export class Replica {
     this.positions = new StreamPositions(connection);
     this.#parked = new ParkedMessages(connection);
     this.#hidden = new HiddenRows(connection);
-    this.#pending = new PendingChanges(this.log, this.tables);
+    this.#retained = new RetainedEntries(connection, options.retention ?? DEFAULT_RETENTION);
+    this.#pending = new PendingChanges(this.log, this.tables, this.#retained);
     this.positions.load();
     this.#fileIdentity = fileIdentity(connection.path);
     const nodeId = options.nodeId ?? this.#keptNodeId(options.log) ?? options.makeNodeId();
@@ -204,6 +212,7 @@ export class Replica {
       return { armed, schemaVersion: this.#readSchemaVersion() };
     });
     this.tables.set(report.armed.tables);
+    this.#retained.forgetStatements();
     this.#schemaVersion = report.schemaVersion;
     this.#pending.reset();
     return report.armed;
@@ -234,6 +243,32 @@ export class Replica {
   retryParked(bounds: ApplyBounds): ApplyOutcome | undefined {
     if (this.#parked.tables().length === 0) return undefined;
     return this.#writeOnKnownSchema(() => this.#applier.retryParked(bounds));
+  }
+
+  /** Own messages of a stream that were read back and are kept, in the order in which they stand. */
+  retainedEchoes(stream: string): Echo[] {
+    return this.#retained.echoes(stream);
+  }
+
+  /** Whether a message of a stream was read here. Of the original's, which have no numbers, the time of storing tells. */
+  hasRead(stream: string, message: Pick<IncomingMessage, "format" | "payload" | "storedAt">): boolean {
+    const decoded = decodeMessage(message.format, message.payload);
+    if (decoded.kind === "batch") {
+      return this.positions.isRead(stream, decoded.envelope.origin, decoded.envelope);
+    }
+    return Date.parse(message.storedAt) <= Date.parse(this.positions.get(stream).storedAt);
+  }
+
+  /**
+   * Goes back in a stream that has lost its end, and logs as backfill what this node had published behind `agreed`, the
+   * last sequence that the stream still has as it was. Returns how many rows that are. Throws DatabaseBusyError.
+   */
+  goBack(position: StreamPosition, agreed: number): number {
+    return this.#write(() => {
+      this.positions.set(position);
+      this.positions.save();
+      return this.#retained.reopen(position.name, agreed);
+    });
   }
 
   /** Tables with messages that wait for their schema. */

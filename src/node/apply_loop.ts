@@ -63,6 +63,13 @@ export class ApplyLoop {
     this.#queues.set(shard, { stream, createdAt, messages: [], bytes: 0 });
   }
 
+  /** Forgets what waits of a shard, until it begins anew. */
+  drop(shard: number): void {
+    this.#queues.delete(shard);
+    this.#room.get(shard)?.();
+    this.#room.delete(shard);
+  }
+
   /** Takes a message; resolves when there is room for more. */
   enqueue(message: StoredMessage): Promise<void> | undefined {
     const queue = this.#queues.get(message.shard);

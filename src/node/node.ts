@@ -78,7 +78,12 @@ export class Node {
     this.#applyLoop = new ApplyLoop({ ...shared, publisher: this.#publisher });
     this.#readers = Array.from(
       { length: ports.streams.shards },
-      (_, i) => new ShardReader(i + 1, { ...shared, applyLoop: this.#applyLoop }),
+      (_, i) =>
+        new ShardReader(i + 1, {
+          ...shared,
+          applyLoop: this.#applyLoop,
+          onBegin: (shard) => this.#publisher.recover(shard),
+        }),
     );
   }
 

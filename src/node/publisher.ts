@@ -93,6 +93,11 @@ export class Publisher {
     this.#recover(armed.flatMap((table) => this.#router.shardsOf(table)));
   }
 
+  /** Publishes again whatever is not settled of a shard, once its stream was read to the end. */
+  recover(shard: number): void {
+    this.#recover([shard]);
+  }
+
   #recover(shards: readonly number[]): void {
     if (!this.#isRunning) return;
     const highest = this.#parts.replica.log.highestId();
@@ -184,6 +189,7 @@ export class Publisher {
       shard: state.shard,
       reason: errorText(error),
     });
+    state.failures++;
     // Checked messages are sent before the position moves past what they cover.
     this.#drain(state, Math.max(state.position, top));
   }
@@ -197,15 +203,16 @@ export class Publisher {
 
   /** Waits for what is in flight, then finds out how far the stream must be read. */
   async #awaitDrained(state: ShardPublishing): Promise<void> {
-    state.failures++;
     if (state.failures > 1) await this.#pause(state.failures);
     while (state.inFlight > 0 && !this.#signal.aborted) {
       await this.#parts.clock.sleep(DRAIN_SLEEP_MS, this.#signal);
     }
     for (let failures = 1; !this.#signal.aborted && state.phase === "draining"; failures++) {
       try {
+        const { drains } = state;
         const { lastSequence, maxMessages } = await this.#parts.streams.describe(state.shard);
-        state.beginReading(lastSequence, maxMessages);
+        // An answer from before the last drain may be of a stream that has lost its end since.
+        if (drains === state.drains) state.beginReading(lastSequence, maxMessages);
       } catch (error) {
         this.#parts.log.debug("cannot describe a stream", { shard: state.shard, reason: errorText(error) });
         await this.#pause(failures);

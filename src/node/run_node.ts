@@ -106,6 +106,7 @@ async function openReplica(config: Config, log: Log, stop: AbortSignal): Promise
         readSeqMap: () => readSeqMap(config.seqMapPath),
         nowMs: () => systemClock.nowMs(),
         log,
+        retention: { milliseconds: config.keepMinutes * 60_000, entries: config.keepEntries },
       });
     } catch (error) {
       if (!(error instanceof DatabaseBusyError)) throw error;

@@ -23,6 +23,8 @@ export class ShardPublishing {
   inFlight = 0;
   /** Whether the last scan ended before the end of the change log. */
   hasBacklog = false;
+  /** How often it was told to drain. */
+  drains = 0;
   /** Whether someone waits for this shard to drain. */
   isAwaitingDrain = false;
   /** Failed publishes in a row. */
@@ -40,6 +42,7 @@ export class ShardPublishing {
   /** Stops sending: what was sent is in doubt, and so is everything up to `highestId`. */
   drain(highestId: number): void {
     this.phase = "draining";
+    this.drains++;
     this.readTo = Infinity;
     this.checkedTo = Math.max(this.checkedTo, highestId);
   }

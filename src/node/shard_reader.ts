@@ -1,6 +1,7 @@
 /**
  * Reads one shard's stream into the apply loop, from the cursor on, and begins again whenever messages may have been
- * missed. A stream that does not go on where this node left it is stopped and said; the node stays up.
+ * missed. In a stream that has lost its end the node goes back (lost_end.ts); one whose messages are gone before this node
+ * has read them is stopped and said, and the node stays up.
  */
 import type { Replica } from "../db/replica.ts";
 import { errorText } from "../errors.ts";
@@ -9,18 +10,15 @@ import { backoffDelayMs } from "../runtime/backoff.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { ChangeStreams, StreamState } from "../stream/change_streams.ts";
 import type { ApplyLoop } from "./apply_loop.ts";
-import { checkContinuity, type Continuity } from "./continuity.ts";
+import { checkContinuity } from "./continuity.ts";
+import { goBack } from "./lost_end.ts";
 
 const BACKOFF = { firstMs: 50, maxMs: 5000 };
 /** How often a stopped stream is looked at again. */
 const STOPPED_PAUSE_MS = 5000;
 
-const STOPPED: Record<Exclude<Continuity, "continues">, string> = {
-  "trimmed":
-    "stream stopped: messages that this node has not read are gone, its tables of this stream are out of date",
-  "made-anew": "stream stopped: it was made anew since this node read it",
-  "rolled-back": "stream stopped: it was rolled back behind what this node has read",
-};
+const TRIMMED =
+  "stream stopped: messages that this node has not read are gone, its tables of this stream are out of date";
 
 export interface ShardReaderParts {
   readonly replica: Replica;
@@ -29,6 +27,8 @@ export interface ShardReaderParts {
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Log;
+  /** Called whenever reading begins: what was sent before may be lost, also what was acknowledged. */
+  readonly onBegin: (shard: number) => void;
 }
 
 export class ShardReader {
@@ -36,16 +36,16 @@ export class ShardReader {
   readonly #shard: number;
   /** Name of the stream, once the broker has told it. */
   #stream: string | undefined;
-  #said: Continuity = "continues";
+  #isTrimmed = false;
 
   constructor(shard: number, parts: ShardReaderParts) {
     this.#shard = shard;
     this.#parts = parts;
   }
 
-  /** Last sequence that was applied; undefined as long as the stream is not known to go on where this node left it. */
+  /** Last sequence that was applied; undefined as long as messages are missing behind it, or it is not known. */
   get cursor(): number | undefined {
-    const isGoingOn = this.#stream !== undefined && this.#said === "continues";
+    const isGoingOn = this.#stream !== undefined && !this.#isTrimmed;
     return isGoingOn ? this.#parts.replica.positions.get(this.#stream ?? "").cursor : undefined;
   }
 
@@ -64,20 +64,29 @@ export class ShardReader {
     }
   }
 
-  /** Reads until the broker fails, which throws. False if the stream does not go on where this node left it. */
+  /** Reads until the broker fails, which throws. False if messages that were not read are gone. */
   async #readOn(signal: AbortSignal): Promise<boolean> {
-    const { streams, applyLoop, replica, log } = this.#parts;
+    const { streams, applyLoop, replica, log, onBegin } = this.#parts;
     const positionOf = ({ name }: StreamState) => replica.positions.get(name);
-    const { continuity, state } = await checkContinuity(streams, this.#shard, positionOf);
+    let { continuity, state } = await checkContinuity(streams, this.#shard, positionOf);
+    if (continuity === "made-anew" || continuity === "rolled-back") {
+      applyLoop.drop(this.#shard);
+      await goBack(this.#shard, { ...this.#parts, signal });
+      ({ continuity, state } = await checkContinuity(streams, this.#shard, positionOf));
+    }
     if (this.#stream === undefined && this.#shard === 1) {
       log.info("a node that stays away for longer than the streams keep messages cannot catch up", {
         keptPerStream: state.maxMessages,
       });
     }
     this.#stream = state.name;
-    this.#say(continuity, state);
-    if (continuity !== "continues") return false;
+    if (continuity === "made-anew" || continuity === "rolled-back") {
+      throw new Error("the stream changes again");
+    }
+    this.#say(continuity === "trimmed", state);
+    if (continuity === "trimmed") return false;
     applyLoop.begin(this.#shard, { stream: state.name, createdAt: state.createdAt });
+    onBegin(this.#shard);
     for await (const message of streams.read(this.#shard, positionOf(state).cursor + 1, signal)) {
       const room = applyLoop.enqueue(message);
       if (room) await room;
@@ -85,16 +94,16 @@ export class ShardReader {
     return true;
   }
 
-  #say(continuity: Continuity, state: StreamState): void {
-    if (continuity === this.#said) return;
-    this.#said = continuity;
+  #say(isTrimmed: boolean, state: StreamState): void {
+    if (isTrimmed === this.#isTrimmed) return;
+    this.#isTrimmed = isTrimmed;
     const fields = {
       stream: state.name,
       cursor: this.#parts.replica.positions.get(state.name).cursor,
       first: state.firstSequence,
       last: state.lastSequence,
     };
-    if (continuity === "continues") this.#parts.log.info("stream goes on", fields);
-    else this.#parts.log.error(STOPPED[continuity], fields);
+    if (isTrimmed) this.#parts.log.error(TRIMMED, fields);
+    else this.#parts.log.info("stream goes on", fields);
   }
 }

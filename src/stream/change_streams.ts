@@ -58,7 +58,7 @@ export interface ChangeStreams {
   readonly shards: number;
   /** Largest message in bytes that the server takes, headers included. */
   readonly maxPayloadBytes: number;
-  /** State of a shard's stream. Throws when the broker does not answer. */
+  /** State of a shard's stream, which is made anew if it is gone. Throws when the broker does not answer. */
   describe(shard: number): Promise<StreamState>;
   /** Stores a message and resolves to its sequence. Throws PublishError. Sends the bytes at most once. */
   publish(request: PublishRequest): Promise<number>;

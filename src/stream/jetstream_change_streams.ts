@@ -32,6 +32,8 @@ export interface JetStreamChangeStreamsOptions {
   readonly naming: StreamNaming;
   /** The streams of all shards as they were set up, shard 1 first. */
   readonly streams: readonly StreamInfo[];
+  /** Sets the streams up again after one was deleted. */
+  readonly setUpAgain: () => Promise<unknown>;
 }
 
 /** The server's answer to a publish. Source: NATS ADR-1, "JetStream JSON API Design", PubAck. */
@@ -50,10 +52,13 @@ export class JetStreamChangeStreams implements ChangeStreams {
   readonly #maxMessageBytes: number;
   #maxPayloadBytes: number;
   readonly #inFlight = new Set<Promise<unknown>>();
+  readonly #setUpAgain: () => Promise<unknown>;
+  #settingUp: Promise<unknown> | undefined;
   #isClosed = false;
 
-  constructor({ connection, manager, naming, streams }: JetStreamChangeStreamsOptions) {
+  constructor({ connection, manager, naming, streams, setUpAgain }: JetStreamChangeStreamsOptions) {
     this.shards = streams.length;
+    this.#setUpAgain = setUpAgain;
     this.#connection = connection;
     this.#manager = manager;
     this.#naming = naming;
@@ -70,9 +75,10 @@ export class JetStreamChangeStreams implements ChangeStreams {
 
   async describe(shard: number): Promise<StreamState> {
     const name = this.#stream(shard);
-    const { created, state, config } = await this.#ask(`describe stream "${name}"`, () => {
-      return this.#manager.streams.info(name);
-    });
+    const { created, state, config } = await this.#ask(
+      `describe stream "${name}"`,
+      () => this.#infoOrMade(name),
+    );
     return {
       name,
       createdAt: created,
@@ -80,6 +86,17 @@ export class JetStreamChangeStreams implements ChangeStreams {
       lastSequence: state.last_seq,
       maxMessages: config.max_msgs > 0 ? config.max_msgs : Infinity,
     };
+  }
+
+  async #infoOrMade(name: string): Promise<StreamInfo> {
+    try {
+      return await this.#manager.streams.info(name);
+    } catch (error) {
+      if (!(error instanceof JetStreamApiError) || error.code !== ApiCode.streamNotFound) throw error;
+    }
+    this.#settingUp ??= this.#setUpAgain().finally(() => this.#settingUp = undefined);
+    await this.#settingUp;
+    return await this.#manager.streams.info(name);
   }
 
   async publish(request: PublishRequest): Promise<number> {

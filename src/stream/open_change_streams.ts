@@ -38,14 +38,14 @@ export async function openChangeStreams(options: OpenOptions): Promise<ChangeStr
   const connection = await connect(options);
   try {
     const manager = await jetstreamManager(connection.nats, { checkAPI: false, timeout: REQUEST_TIMEOUT_MS });
-    const attempt = async () => {
+    const setUp = async () => {
       connection.session.throwIfAborted();
       const hasMetadata = isAtLeast210(connection.nats.info?.version ?? "");
       return await setUpStreams(manager, { ...options, naming, hasMetadata });
     };
     const retry = { ...options, event: "cannot set up the streams, trying again" };
-    const streams = await retryUntilDone(attempt, retry);
-    return new JetStreamChangeStreams({ connection, manager, naming, streams });
+    const streams = await retryUntilDone(setUp, retry);
+    return new JetStreamChangeStreams({ connection, manager, naming, streams, setUpAgain: setUp });
   } catch (error) {
     await connection.close();
     throw error;

@@ -27,6 +27,8 @@ Deno.test("without flags the config holds the original's defaults", () => {
     nodeId: undefined,
     natsUrls: ["nats://127.0.0.1:4222"],
     maxLogEntries: 1024,
+    keepMinutes: 10,
+    keepEntries: 10_000,
     logReplicas: 1,
     subjectPrefix: "marmot-change-log",
     streamPrefix: "marmot-changes",

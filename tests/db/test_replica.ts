@@ -7,6 +7,7 @@ import { dumpTables } from "../../scripts/table_dump.ts";
 import type { ApplyOutcome, IncomingMessage } from "../../src/db/apply/applier.ts";
 import type { ArmedTable } from "../../src/db/rows/armed_tables.ts";
 import type { ArmingReport } from "../../src/db/capture/arming.ts";
+import type { Retention } from "../../src/db/capture/retained_entries.ts";
 import { Replica } from "../../src/db/replica.ts";
 import { silentLog } from "../../src/observability/log.ts";
 import type { ChangeEvent, NodeId } from "../../src/wire/batch.ts";
@@ -33,7 +34,7 @@ export class TestReplica implements Disposable {
   #replica: Replica | undefined;
   #sequence = 0;
 
-  constructor(schema: string) {
+  constructor(schema: string, readonly options: { readonly retention?: Retention } = {}) {
     this.#folder = mkdtempSync(join(tmpdir(), "marmot-db-"));
     this.path = join(this.#folder, "application.db");
     this.application = new DatabaseSync(this.path);
@@ -61,6 +62,7 @@ export class TestReplica implements Disposable {
       readSeqMap: () => seqMap,
       nowMs: () => this.nowMs,
       log: silentLog,
+      ...this.options,
     });
   }
 

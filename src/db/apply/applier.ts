@@ -114,6 +114,8 @@ export class Applier {
       for (let next = parked.first(name); next; next = isFull() ? undefined : parked.first(name)) {
         if (!this.#retry(next, outcome)) break;
         parked.release(name, next.id);
+        const { stream, sequence } = next.message;
+        pending.endMessage({ stream, sequence, storedAt: "" });
         outcome.messages++;
       }
       if (!parked.isParked(name)) log.info("table is no longer parked", { table: name });
@@ -152,7 +154,7 @@ export class Applier {
     this.#suspended = [];
     for (const table of this.#touched) noteHighestRowid(this.#connection, table.schema, table.identity);
     this.#touched.clear();
-    this.#parts.pending.trim();
+    this.#parts.pending.trim(this.#parts.applicant.nowMs());
   }
 
   /** To be called when a transaction was rolled back. */
@@ -178,6 +180,7 @@ export class Applier {
       outcome.quarantined++;
     }
     const { stream: name, createdAt, sequence: cursor, storedAt } = message;
+    this.#parts.pending.endMessage({ stream: name, sequence: cursor, storedAt });
     this.#parts.positions.set({ name, createdAt, cursor, storedAt });
   }
 
@@ -256,7 +259,7 @@ export class Applier {
       if (decideOnApplyError(error) !== "park") throw error;
       // What the savepoint has undone in the tables is undone in memory too.
       this.#parts.hidden.load();
-      this.#parts.pending.undo(ended);
+      this.#parts.pending.undo(ended, this.#parts.applicant.nowMs());
       return errorText(error);
     }
   }

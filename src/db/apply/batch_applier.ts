@@ -230,6 +230,12 @@ export class BatchApplier {
     }
     table.rows.delete(row.key);
     this.#endBackfill(application, row.identity);
+    this.#noteDisplaced(application, row.key);
+  }
+
+  /** Whoever has displaced a row publishes that it is gone, should the stream lose the message that did it. */
+  #noteDisplaced({ table, message }: Application, key: readonly Value[]): void {
+    if (message.origin === this.#applicant.nodeId) this.#pending.noteDisplaced(table.id, key);
   }
 
   #displaceHidden(application: Application, row: readonly Value[]): void {
@@ -246,6 +252,7 @@ export class BatchApplier {
         continue;
       }
       this.#record(application, "hidden-dropped", hidden.body);
+      this.#noteDisplaced(application, keyed(table, mapColumns(table, hidden.body), event).key);
       this.#hidden.drop(table.id, hidden.identity);
     }
   }

@@ -8,7 +8,7 @@ import { ExactSelect } from "../rows/exact_select.ts";
 import { quoteIdentifier } from "../schema/identifiers.ts";
 import { columnAt } from "../rows/row_access.ts";
 import type { TableSchema } from "../schema/schema.ts";
-import { CHANGE_LOG, entryKinds, keyWidth } from "../state/state_tables.ts";
+import { CHANGE_LOG, entryKinds, keyWidth, SETTLED } from "../state/state_tables.ts";
 
 export interface LogEntry {
   readonly id: number;
@@ -53,8 +53,10 @@ export class ChangeLog {
 
   /** Gives the entries of one table to another: the table was made anew under a new id. */
   moveEntries(fromTableId: number, toTableId: number): void {
-    this.connection.statement(`UPDATE ${CHANGE_LOG} SET table_id = ? WHERE table_id = ?`)
-      .run([BigInt(toTableId), BigInt(fromTableId)]);
+    for (const table of [CHANGE_LOG, SETTLED]) {
+      this.connection.statement(`UPDATE ${table} SET table_id = ? WHERE table_id = ?`)
+        .run([BigInt(toTableId), BigInt(fromTableId)]);
+    }
   }
 
   /** Ends all entries of a table that no longer exists. */
@@ -98,7 +100,7 @@ export class ChangeLog {
 }
 
 /** Runs of consecutive ids, as pairs of first and last. */
-function ranges(ids: readonly number[]): [number, number][] {
+export function ranges(ids: readonly number[]): [number, number][] {
   const sorted = [...ids].sort((a, b) => a - b);
   const result: [number, number][] = [];
   for (const id of sorted) {

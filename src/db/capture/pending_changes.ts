@@ -5,7 +5,8 @@
  */
 import type { Value } from "../../wire/value.ts";
 import type { ArmedTables } from "../rows/armed_tables.ts";
-import type { ChangeLog } from "./change_log.ts";
+import { type ChangeLog, ranges } from "./change_log.ts";
+import type { Echo, RetainedEntries } from "./retained_entries.ts";
 import { hasNull, type KeyIdentity } from "../schema/key.ts";
 import { entryKinds } from "../state/state_tables.ts";
 
@@ -18,22 +19,48 @@ interface Entry {
   readonly hasVictim: boolean;
 }
 
+/** What an own message ended, once it was read back. */
+interface EchoedEntries {
+  readonly echo: Echo;
+  readonly ids: readonly number[];
+  readonly displaced: readonly DisplacedRow[];
+}
+
+interface DisplacedRow {
+  readonly tableId: number;
+  readonly key: readonly Value[];
+}
+
+/** How much was ended since the last trim. */
+export interface EndedMark {
+  readonly done: number;
+  readonly settled: number;
+  readonly displaced: number;
+}
+
 /** Entries that are read at once. */
 export const LOAD_LIMIT = 5_000;
 
 export class PendingChanges {
   readonly #log: ChangeLog;
   readonly #tables: ArmedTables;
+  readonly #retained: RetainedEntries;
   readonly #rows = new Map<number, Map<KeyIdentity, Entry>>();
   #loadedTo = 0;
-  /** Entries to delete in the next write: settled ones, and victims whose row is there. */
+  /** Entries to delete in the next write: ended backfill, and victims whose row is there. */
   #done: number[] = [];
+  /** Entries that the message at hand has settled, and the rows that it displaced. */
+  #settled: number[] = [];
+  #displaced: DisplacedRow[] = [];
+  /** What own messages before it have settled in this transaction. */
+  #echoed: EchoedEntries[] = [];
   /** The settled entry that holds the highest id. */
   #kept: number | undefined;
 
-  constructor(log: ChangeLog, tables: ArmedTables) {
+  constructor(log: ChangeLog, tables: ArmedTables, retained: RetainedEntries) {
     this.#log = log;
     this.#tables = tables;
+    this.#retained = retained;
   }
 
   /** The highest log id that was taken in. */
@@ -70,12 +97,28 @@ export class PendingChanges {
 
   /** Ends the row's entries up to `top`, and returns whether a local change was among them. */
   settle(tableId: number, identity: KeyIdentity, top: number): boolean {
-    return this.#end(tableId, identity, (entry) => entry.id <= top);
+    return this.#end(tableId, identity, { isOver: (entry) => entry.id <= top, into: this.#settled });
+  }
+
+  /** Notes that an own message has displaced a row: the message's end is the row's as well. */
+  noteDisplaced(tableId: number, key: readonly Value[]): void {
+    this.#displaced.push({ tableId, key });
+  }
+
+  /** Ends a message: what it has settled is kept with the place where it stands. */
+  endMessage(echo: Echo): void {
+    if (this.#settled.length === 0 && this.#displaced.length === 0) return;
+    this.#echoed.push({ echo, ids: this.#settled, displaced: this.#displaced });
+    this.#settled = [];
+    this.#displaced = [];
   }
 
   /** Ends the row's backfill entries: another event has said what the row is. */
   endBackfill(tableId: number, identity: KeyIdentity): void {
-    this.#end(tableId, identity, (entry) => entry.kind === entryKinds.backfill);
+    this.#end(tableId, identity, {
+      isOver: (entry) => entry.kind === entryKinds.backfill,
+      into: this.#done,
+    });
   }
 
   /** Forgets all: the log is read again. For transactions that were rolled back, and after arming. */
@@ -83,29 +126,45 @@ export class PendingChanges {
     this.#rows.clear();
     this.#loadedTo = 0;
     this.#done = [];
+    this.#settled = [];
+    this.#displaced = [];
+    this.#echoed = [];
     this.#kept = undefined;
   }
 
-  /** How many entries were ended since the last trim; `undo` goes back to there. */
-  get ended(): number {
-    return this.#done.length;
+  /** How much the message at hand has ended; `undo` goes back to there. */
+  get ended(): EndedMark {
+    return {
+      done: this.#done.length,
+      settled: this.#settled.length,
+      displaced: this.#displaced.length,
+    };
   }
 
   /** Takes back what was ended since `ended` was asked: a savepoint was rolled back. Call in the write transaction. */
-  undo(ended: number): void {
-    if (this.#done.length === ended) return;
-    this.#done.length = ended;
-    this.trim();
+  undo({ done, settled, displaced }: EndedMark, nowMs: number): void {
+    this.#displaced.length = displaced;
+    if (this.#done.length === done && this.#settled.length === settled) return;
+    this.#done.length = done;
+    this.#settled.length = settled;
+    this.trim(nowMs);
     this.reset();
     this.load();
   }
 
-  /** Deletes from the log what is done. Call last in a write transaction. */
-  trim(): void {
-    if (this.#done.length === 0) return;
-    const kept = this.#log.delete(this.#done);
+  /** Deletes from the log what is done, and keeps of it what own messages have settled. Call last in a write transaction. */
+  trim(nowMs: number): void {
+    for (const { echo, ids, displaced } of this.#echoed) {
+      this.#retained.keep(echo, { ranges: ranges(ids), displaced, atMs: nowMs });
+    }
+    const ended = this.#done.concat(this.#settled, ...this.#echoed.map(({ ids }) => ids));
     this.#done = [];
+    this.#settled = [];
+    this.#echoed = [];
+    if (ended.length === 0) return;
+    const kept = this.#log.delete(ended);
     if (kept !== undefined) this.#keep(kept);
+    this.#retained.trim(nowMs);
   }
 
   #keep(id: number): void {
@@ -123,17 +182,21 @@ export class PendingChanges {
     const entry = entryBehind(rows.get(identity), id, kind);
     rows.set(identity, entry);
     if (entry.hasVictim && !hasNull(ownKey) && table.rows.has(ownKey)) {
-      this.#end(tableId, identity, (e) => e.kind === entryKinds.victim);
+      this.#end(tableId, identity, { isOver: (e) => e.kind === entryKinds.victim, into: this.#done });
     }
   }
 
-  #end(tableId: number, identity: KeyIdentity, isOver: (entry: Entry) => boolean): boolean {
+  #end(
+    tableId: number,
+    identity: KeyIdentity,
+    { isOver, into }: { isOver: (entry: Entry) => boolean; into: number[] },
+  ): boolean {
     const rows = this.#rows.get(tableId);
     const left: Entry[] = [];
     let wasChange = false;
     for (let at = rows?.get(identity); at; at = at.before) {
       if (isOver(at)) {
-        this.#done.push(at.id);
+        into.push(at.id);
         wasChange ||= at.kind !== entryKinds.backfill;
       } else {
         left.push(at);

@@ -6,6 +6,7 @@
 import type { Connection } from "../connection.ts";
 
 export const CHANGE_LOG = "__marmot__change_log";
+export const SETTLED = "__marmot__settled";
 
 /** Version of the layout below, kept in meta. */
 export const STATE_VERSION = 1n;
@@ -34,6 +35,24 @@ const DEFINITIONS = [
     id INTEGER PRIMARY KEY,           -- ascending, never used again
     table_id INTEGER,                 -- __marmot__table.id
     kind INTEGER DEFAULT 0,           -- entryKinds
+    k0
+  )`,
+
+  // Own messages that were read back, for as long as what they settled is kept.
+  `CREATE TABLE IF NOT EXISTS __marmot__echo (
+    id INTEGER PRIMARY KEY,
+    stream TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    stored_at TEXT NOT NULL,          -- when the server stored the message, '' if unknown
+    at_ms INTEGER NOT NULL,           -- when it was read, milliseconds since 1970
+    first_id INTEGER NOT NULL,        -- __marmot__settled.id of what it settled; first > last: nothing
+    last_id INTEGER NOT NULL
+  )`,
+
+  // Keys of settled entries, in the order in which they were settled; k0, k1, ... as in the change log.
+  `CREATE TABLE IF NOT EXISTS __marmot__settled (
+    id INTEGER PRIMARY KEY,
+    table_id INTEGER,                 -- __marmot__table.id
     k0
   )`,
 
@@ -132,10 +151,12 @@ export function hasStateTables(connection: Connection): boolean {
     undefined;
 }
 
-/** Widens the change log so that it holds keys of `width` columns. Call in a write transaction. */
+/** Widens the change log, and what is kept of it, so that they hold keys of `width` columns. Call in a write transaction. */
 export function widenChangeLog(connection: Connection, width: number): void {
   const has = keyWidth(connection);
-  for (let i = has; i < width; i++) connection.exec(`ALTER TABLE ${CHANGE_LOG} ADD COLUMN k${i}`);
+  for (let i = has; i < width; i++) {
+    for (const table of [CHANGE_LOG, SETTLED]) connection.exec(`ALTER TABLE ${table} ADD COLUMN k${i}`);
+  }
   if (width > has) connection.forgetStatements();
 }
 

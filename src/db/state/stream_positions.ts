@@ -79,14 +79,16 @@ export class StreamPositions {
    * stream: it came late, after its publisher had given it up, and must be ignored.
    */
   accept(stream: string, origin: NodeId, mark: OriginMark): boolean {
-    const marks = this.#marksOf(stream);
-    const highest = marks.get(origin);
-    if (highest && (mark.run < highest.run || (mark.run === highest.run && mark.number <= highest.number))) {
-      return false;
-    }
-    marks.set(origin, mark);
+    if (this.isRead(stream, origin, mark)) return false;
+    this.#marksOf(stream).set(origin, mark);
     this.#changedMarks.push({ stream, origin });
     return true;
+  }
+
+  /** Whether a message of an origin was read: it, or a later one. */
+  isRead(stream: string, origin: NodeId, { run, number }: OriginMark): boolean {
+    const highest = this.#marks.get(stream)?.get(origin);
+    return highest !== undefined && (run < highest.run || (run === highest.run && number <= highest.number));
   }
 
   /** The highest run of an origin that was read in any stream, 0 if none was. */

@@ -1,0 +1,82 @@
+/**
+ * What to do with a stream that has lost its end, or everything: it was rolled back (the broker's disk was), or made
+ * anew. The node goes back to where the stream agrees with what it has read, reads on from there, and publishes again
+ * what it had published behind it itself. Messages that it has read before are known by their numbers and ignored.
+ */
+import type { Echo } from "../db/capture/retained_entries.ts";
+import type { Replica } from "../db/replica.ts";
+import { DatabaseBusyError } from "../errors.ts";
+import type { Log } from "../observability/log.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { ChangeStreams, StreamState } from "../stream/change_streams.ts";
+
+/** Between two tries while another connection holds the lock. */
+const BUSY_SLEEP_MS = { min: 2, max: 10 };
+
+export interface LostEndParts {
+  readonly replica: Replica;
+  readonly streams: ChangeStreams;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+}
+
+/** Goes back in a shard's stream. Throws when the broker does not answer. */
+export async function goBack(shard: number, parts: LostEndParts): Promise<void> {
+  const { replica, streams, clock, random, log, signal } = parts;
+  const state = await streams.describe(shard);
+  const before = replica.positions.get(state.name);
+  const isMadeAnew = before.createdAt !== state.createdAt;
+  const agreed = isMadeAnew ? 0 : await findAgreed(replica.retainedEchoes(state.name), {
+    isThere: async ({ sequence, storedAt }) =>
+      sequence <= state.lastSequence && (await streams.messageAt(shard, sequence))?.storedAt === storedAt,
+  });
+  const cursor = await findCursor(shard, { ...parts, state, agreed });
+  const storedAt = cursor === 0 ? "" : (await streams.messageAt(shard, cursor))?.storedAt ?? "";
+  while (!signal.aborted) {
+    try {
+      const position = { name: state.name, createdAt: state.createdAt, cursor, storedAt };
+      const rows = replica.goBack(position, agreed);
+      log.error(
+        isMadeAnew
+          ? "the broker has lost a stream: it was made anew, this node's own changes go again"
+          : "the broker has lost the end of a stream: it was rolled back, this node's own changes behind it go again",
+        { stream: state.name, hadRead: before.cursor, readsFrom: cursor + 1, rows },
+      );
+      return;
+    } catch (error) {
+      if (!(error instanceof DatabaseBusyError)) throw error;
+      await clock.sleep(BUSY_SLEEP_MS.min + random() * (BUSY_SLEEP_MS.max - BUSY_SLEEP_MS.min), signal);
+    }
+  }
+}
+
+/** The sequence of the last echo that still stands where it was read; 0 if none does. A stream only loses its end. */
+async function findAgreed(
+  echoes: readonly Echo[],
+  { isThere }: { isThere: (echo: Echo) => Promise<boolean> },
+): Promise<number> {
+  let [there, gone] = [-1, echoes.length];
+  while (gone - there > 1) {
+    const middle = (there + gone) >> 1;
+    const echo = echoes[middle];
+    if (echo && await isThere(echo)) there = middle;
+    else gone = middle;
+  }
+  return echoes[there]?.sequence ?? 0;
+}
+
+/**
+ * The cursor to go back to. What was trimmed behind `agreed` was read here before if the first message that is left was;
+ * else messages may be missing, and the cursor shows it.
+ */
+async function findCursor(
+  shard: number,
+  { replica, streams, state, agreed }: LostEndParts & { state: StreamState; agreed: number },
+): Promise<number> {
+  const { name, firstSequence, lastSequence } = state;
+  if (firstSequence <= agreed + 1 || firstSequence > lastSequence) return agreed;
+  const first = await streams.messageAt(shard, firstSequence);
+  return first && replica.hasRead(name, first) ? firstSequence - 1 : agreed;
+}
