@@ -7,10 +7,12 @@ import { existsSync, statSync } from "node:fs";
 import { MarmotError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
 import type { NodeId } from "../wire/batch.ts";
-import { Applier, type ApplyBounds, type ApplyOutcome, type IncomingMessage } from "./apply/applier.ts";
+import { Applier, type IncomingMessage } from "./apply/applier.ts";
+import type { ApplyBounds, ApplyOutcome } from "./apply/apply_outcome.ts";
 import { ArmedTables } from "./rows/armed_tables.ts";
 import { type ArmingReport, armTables } from "./capture/arming.ts";
 import { TriggerPolicy } from "./capture/authorizer.ts";
+import { ConflictJournal } from "./apply/conflict_journal.ts";
 import { ChangeLog } from "./capture/change_log.ts";
 import { type Echo, RetainedEntries, type Retention } from "./capture/retained_entries.ts";
 import { scanChanges, type ScanRequest, type ScanResult } from "./capture/change_scan.ts";
@@ -95,6 +97,7 @@ export class Replica {
   readonly #pending: PendingChanges;
   readonly #parked: ParkedMessages;
   readonly #hidden: HiddenRows;
+  readonly #journal: ConflictJournal;
   readonly #policy: TriggerPolicy;
   readonly #applier: Applier;
   readonly #readSeqMap: () => ReadonlyMap<string, number>;
@@ -114,6 +117,7 @@ export class Replica {
     this.#hidden = new HiddenRows(connection);
     this.#retained = new RetainedEntries(connection, options.retention ?? DEFAULT_RETENTION);
     this.#pending = new PendingChanges(this.log, this.tables, this.#retained);
+    this.#journal = new ConflictJournal(connection);
     this.positions.load();
     this.#fileIdentity = fileIdentity(connection.path);
     const nodeId = options.nodeId ?? this.#keptNodeId(options.log) ?? options.makeNodeId();
@@ -128,6 +132,7 @@ export class Replica {
       tables: this.tables,
       pending: this.#pending,
       hidden: this.#hidden,
+      journal: this.#journal,
       parked: this.#parked,
       positions: this.positions,
       applicant: { nodeId, run: this.run, parents: readParents(connection), nowMs: options.nowMs },
@@ -135,6 +140,7 @@ export class Replica {
     });
     this.#parked.load();
     this.#hidden.load();
+    this.#journal.load();
   }
 
   /** Opens the database and makes Marmot's tables in it. Throws DatabaseBusyError, and MarmotError as openDatabase does. */
@@ -276,6 +282,11 @@ export class Replica {
     return this.#parked.tables();
   }
 
+  /** Tables that have lost events, because too many waited for their schema, and how many messages those were. */
+  tablesInNeedOfResync(): { table: string; lost: number }[] {
+    return this.#parked.inNeedOfResync();
+  }
+
   close(): void {
     this.connection.close();
   }
@@ -323,5 +334,6 @@ export class Replica {
     this.positions.load();
     this.#parked.load();
     this.#hidden.load();
+    this.#journal.load();
   }
 }

@@ -2,7 +2,8 @@
  * From the streams to the tables: takes what has arrived on all shards and applies it in bounded transactions. A
  * locked database is waited for without blocking the event loop; the cursors stay until then.
  */
-import type { ApplyOutcome, IncomingMessage } from "../db/apply/applier.ts";
+import type { IncomingMessage } from "../db/apply/applier.ts";
+import type { ApplyOutcome } from "../db/apply/apply_outcome.ts";
 import { decideOnApplyError } from "../db/apply/apply_policy.ts";
 import type { Replica } from "../db/replica.ts";
 import type { Log } from "../observability/log.ts";

@@ -101,6 +101,9 @@ export class Armer {
         table.schema.name,
       );
     }
+    for (const { table, lost } of this.#parts.replica.tablesInNeedOfResync()) {
+      this.#warnOnce("table needs a resync: events of it were lost to this node", table, `${lost} messages`);
+    }
     for (const table of report.appeared) log.info("new table: its rows are published", { table });
     for (const table of report.dropped) log.info("table was dropped", { table });
     for (const [from, to] of report.renamed) log.info("table was renamed", { from, to });

@@ -1,5 +1,6 @@
 /** What becomes of messages that cannot be applied, and of a database whose Marmot tables are gone. */
 import assert from "node:assert/strict";
+import { ParkedMessages } from "../../src/db/apply/parked_messages.ts";
 import { removeMarmot } from "../../src/db/state/remove_marmot.ts";
 import { TestReplica, upsert } from "./test_replica.ts";
 
@@ -100,4 +101,48 @@ Deno.test("REPLACE that removes one of several rows of a key with NULL is publis
   };
   const events = world.replica.scan(request)?.sets.flatMap((set) => set.events);
   assert.deepEqual(events?.[0], { kind: "list", key: [1n, null], rows: [[1n, null, "y"]] });
+});
+
+Deno.test("past its bounds a parked table is marked as in need of a resync, once and durably", () => {
+  using world = new TestReplica(SCHEMA);
+  world.arm();
+  const { connection } = world.replica;
+  const each = { messages: 2, bytes: 1000 };
+  const parked = new ParkedMessages(connection, { each, all: { messages: 3, bytes: 1500 } });
+  const park = (tableName: string, text: string) =>
+    parked.park(
+      {
+        stream: "s",
+        sequence: 1,
+        tableName,
+        origin: 2n,
+        run: 1,
+        top: 1,
+        content: {
+          kind: "batch",
+          body: { table: tableName, columns: ["id"], key: [0], uniqueSignature: "", events: [upsert(text)] },
+        },
+      },
+      "no such table",
+      5,
+    );
+  assert.deepEqual([park("a", "1"), park("a", "2"), park("A", "3"), park("a", "4")], [
+    "first",
+    "queued",
+    "first lost",
+    "lost",
+  ]);
+  assert.equal(park("b", "x".repeat(1100)), "first lost", "too many bytes of a table");
+  assert.equal(park("c", "y".repeat(900)), "first");
+  assert.equal(park("d", "z"), "first lost", "too many of all tables together");
+  const again = new ParkedMessages(connection, { each, all: { messages: 9, bytes: 9000 } });
+  again.load();
+  assert.deepEqual(again.inNeedOfResync(), [{ table: "A", lost: 2 }, { table: "b", lost: 1 }, {
+    table: "d",
+    lost: 1,
+  }]);
+  const first = again.first("a");
+  assert.ok(first);
+  again.release("a", first);
+  assert.deepEqual([again.isParked("a"), again.isParked("c"), again.isParked("b")], [true, true, false]);
 });

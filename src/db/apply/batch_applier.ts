@@ -9,8 +9,7 @@ import { isSameValue, type Value } from "../../wire/value.ts";
 import type { ArmedTable } from "../rows/armed_tables.ts";
 import { mapColumns } from "../rows/column_mapping.ts";
 import type { BatchMapping } from "../rows/row_access.ts";
-import { type ConflictKind, recordConflict } from "./conflict_journal.ts";
-import type { Connection } from "../connection.ts";
+import type { ConflictJournal, ConflictKind, RowName } from "./conflict_journal.ts";
 import type { HiddenRows } from "./hidden_rows.ts";
 import { hasNull, type KeyIdentity } from "../schema/key.ts";
 import type { SoundMessage } from "./parked_messages.ts";
@@ -61,19 +60,23 @@ interface Application extends Incoming {
   readonly settled: ReadonlySet<KeyIdentity>;
 }
 
+export interface BatchApplierParts {
+  readonly pending: PendingChanges;
+  readonly hidden: HiddenRows;
+  readonly journal: ConflictJournal;
+  readonly applicant: Applicant;
+}
+
 export class BatchApplier {
-  readonly #connection: Connection;
   readonly #pending: PendingChanges;
   readonly #hidden: HiddenRows;
+  readonly #journal: ConflictJournal;
   readonly #applicant: Applicant;
 
-  constructor(
-    connection: Connection,
-    parts: { pending: PendingChanges; hidden: HiddenRows; applicant: Applicant },
-  ) {
-    this.#connection = connection;
+  constructor(parts: BatchApplierParts) {
     this.#pending = parts.pending;
     this.#hidden = parts.hidden;
+    this.#journal = parts.journal;
     this.#applicant = parts.applicant;
   }
 
@@ -148,9 +151,10 @@ export class BatchApplier {
         const isAnswer = this.#pending.isCovered(table.id, identity, message.top) &&
           isImageOf(table, mapping, event);
         if (isAnswer && this.#pending.settle(table.id, identity, message.top)) settled.add(identity);
-      } else if (inherited !== undefined) {
-        this.#pending.settle(table.id, identity, Math.min(message.top, inherited));
       }
+      if (settled.has(identity)) this.#journal.close({ tableId: table.id, identity }, message);
+      if (inherited === undefined || isOwn || isEcho) continue;
+      this.#pending.settle(table.id, identity, Math.min(message.top, inherited));
     }
     return settled;
   }
@@ -188,7 +192,8 @@ export class BatchApplier {
     }
     table.rows.delete(keyedEvent.key);
     const body = { ...application.body, events: [keyedEvent.event] };
-    this.#hidden.hide(table.id, { identity: keyedEvent.identity, body }, application.message);
+    const { origin } = application.message;
+    this.#hidden.hide(table.id, { identity: keyedEvent.identity, body, origin }, application.message);
     result.hidden++;
   }
 
@@ -225,11 +230,11 @@ export class BatchApplier {
         key: table.schema.key,
         events: table.rows.read(row.key).map((image): ChangeEvent => ({ kind: "upsert", row: image })),
       };
-      this.#record(application, "displaced", losing);
+      this.#record(application, "displaced", { losing, losingOrigin: null });
       result.displaced++;
     }
     table.rows.delete(row.key);
-    this.#endBackfill(application, row.identity);
+    // A backfill entry of the row stays: nodes that hold another version of it learn that it is gone.
     this.#noteDisplaced(application, row.key);
   }
 
@@ -251,7 +256,7 @@ export class BatchApplier {
       if (!held.some((of) => of.some((identity, i) => identity !== null && identity === incoming[i]))) {
         continue;
       }
-      this.#record(application, "hidden-dropped", hidden.body);
+      this.#record(application, "hidden-dropped", { losing: hidden.body, losingOrigin: hidden.origin });
       this.#noteDisplaced(application, keyed(table, mapColumns(table, hidden.body), event).key);
       this.#hidden.drop(table.id, hidden.identity);
     }
@@ -285,17 +290,26 @@ export class BatchApplier {
   #noteOverwritten(application: Application, { event, identity }: KeyedEvent, result: AppliedEvents): void {
     if (application.settled.has(identity) || application.message.origin === this.#applicant.nodeId) return;
     result.overwritten++;
-    this.#record(application, "overwritten", { ...application.body, events: [event] });
+    const { body, message: { origin } } = application;
+    this.#record(application, "overwritten", {
+      losing: { ...body, events: [event] },
+      losingOrigin: origin,
+      winner: { tableId: application.table.id, identity },
+    });
   }
 
-  #record({ message }: Application, kind: ConflictKind, losing: BatchBody): void {
-    const isLocalWinner = kind === "overwritten";
-    recordConflict(this.#connection, {
+  /** Records what lost: to a local change of the row where one is named as the winner, else to the message. */
+  #record(
+    { message }: Application,
+    kind: ConflictKind,
+    { losing, losingOrigin, winner }: { losing: BatchBody; losingOrigin: NodeId | null; winner?: RowName },
+  ): void {
+    this.#journal.record({
       kind,
       losing,
-      losingOrigin: isLocalWinner ? message.origin : null,
-      winnerOrigin: isLocalWinner ? this.#applicant.nodeId : message.origin,
-      winner: isLocalWinner ? null : { stream: message.stream, sequence: message.sequence },
+      losingOrigin,
+      winnerOrigin: winner ? this.#applicant.nodeId : message.origin,
+      winner: winner ?? { stream: message.stream, sequence: message.sequence },
       atMs: this.#applicant.nowMs(),
     });
   }

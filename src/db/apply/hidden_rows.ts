@@ -3,15 +3,18 @@
  * that takes the row's key or value, or a local write to its key, drops it; it comes out when no row clashes with
  * it any more. Rules: docs/design.md, "UNIQUE tables".
  */
+import type { NodeId } from "../../wire/batch.ts";
 import { type BatchBody, decodeBody, encodeBody } from "../../wire/batch_codec.ts";
 import type { Value } from "../../wire/value.ts";
 import type { Connection } from "../connection.ts";
-import type { KeyIdentity } from "../schema/key.ts";
+import { type KeyIdentity, storedIdentity } from "../schema/key.ts";
 
 export interface HiddenRow {
   readonly identity: KeyIdentity;
   /** The table, its columns, and the one upsert. */
   readonly body: BatchBody;
+  /** Whose event it is; null where an earlier version of Marmot did not note it. */
+  readonly origin: NodeId | null;
 }
 
 export class HiddenRows {
@@ -32,38 +35,35 @@ export class HiddenRows {
   all(tableId: number): HiddenRow[] {
     if (!this.#tables.has(tableId)) return [];
     const rows = this.connection.statement(
-      "SELECT key_identity, body FROM __marmot__hidden WHERE table_id = ? ORDER BY rowid",
+      "SELECT key_identity, body, origin FROM __marmot__hidden WHERE table_id = ? ORDER BY rowid",
     ).all([BigInt(tableId)]);
     if (rows.length === 0) this.#tables.delete(tableId);
     return rows.map((row) => ({
       identity: restored(row[0] ?? null),
       body: decodeBody(row[1] as Uint8Array),
+      origin: typeof row[2] === "string" ? BigInt(row[2]) : null,
     }));
   }
 
   hide(tableId: number, hidden: HiddenRow, at: { stream: string; sequence: number }): void {
     this.#tables.add(tableId);
     this.connection.statement(
-      "INSERT OR REPLACE INTO __marmot__hidden (table_id, key_identity, body, stream, sequence) VALUES (?, ?, ?, ?, ?)",
+      "INSERT OR REPLACE INTO __marmot__hidden (table_id, key_identity, body, stream, sequence, origin) VALUES (?, ?, ?, ?, ?, ?)",
     ).run([
       BigInt(tableId),
-      stored(hidden.identity),
+      storedIdentity(hidden.identity),
       encodeBody(hidden.body),
       at.stream,
       BigInt(at.sequence),
+      hidden.origin?.toString() ?? null,
     ]);
   }
 
   drop(tableId: number, identity: KeyIdentity): void {
     if (!this.#tables.has(tableId)) return;
     this.connection.statement("DELETE FROM __marmot__hidden WHERE table_id = ? AND key_identity = ?")
-      .run([BigInt(tableId), stored(identity)]);
+      .run([BigInt(tableId), storedIdentity(identity)]);
   }
-}
-
-/** Text goes as bytes: a key may hold NUL. */
-function stored(identity: KeyIdentity): Value {
-  return typeof identity === "number" ? BigInt(identity) : new TextEncoder().encode(identity);
 }
 
 function restored(value: Value): KeyIdentity {

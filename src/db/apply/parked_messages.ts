@@ -1,6 +1,7 @@
 /**
  * Events whose table does not fit the local schema, raw and in order. While a table is parked its later events
- * queue behind; its own publishing goes on. A table past MAX_MESSAGES needs a resync: no more is kept of it.
+ * queue behind; its own publishing goes on. Past the bounds events are lost to this node: the table is marked as in
+ * need of a resync, durably.
  */
 import type { NodeId, RowEventV06 } from "../../wire/batch.ts";
 import { type BatchBody, decodeBody, encodeBody } from "../../wire/batch_codec.ts";
@@ -8,9 +9,16 @@ import { decodeRowEvent, encodeRowEvent } from "../../wire/row_event_codec.ts";
 import type { Connection } from "../connection.ts";
 import { foldName } from "../schema/identifiers.ts";
 
-/** Parked messages per table, and of all tables together: anyone may publish under any name. */
-const MAX_MESSAGES = 10_000;
-const MAX_MESSAGES_IN_ALL = 50_000;
+/** What may wait of one table, and of all tables together: anyone may publish under any name. */
+export interface ParkedBounds {
+  readonly messages: number;
+  readonly bytes: number;
+}
+
+const BOUNDS: ParkedBounds = { messages: 10_000, bytes: 256 * 1024 * 1024 };
+const BOUNDS_IN_ALL: ParkedBounds = { messages: 50_000, bytes: 1024 * 1024 * 1024 };
+/** Tables that are marked at most. */
+const MAX_MARKED = 1000;
 
 /** What a message says, in Marmot's own format or in the original's. */
 export type MessageContent =
@@ -40,57 +48,99 @@ export interface ParkedMessage {
 }
 
 export class ParkedMessages {
-  /** Folded table name and how many messages of it wait. */
-  readonly #counts = new Map<string, number>();
+  /** Folded table name and what waits of it. */
+  readonly #waiting = new Map<string, ParkedBounds>();
+  /** Folded names of tables in need of a resync. */
+  readonly #marked = new Set<string>();
 
-  constructor(readonly connection: Connection) {}
+  constructor(
+    readonly connection: Connection,
+    readonly bounds: { each: ParkedBounds; all: ParkedBounds } = { each: BOUNDS, all: BOUNDS_IN_ALL },
+  ) {}
 
   load(): void {
-    this.#counts.clear();
-    for (
-      const row of this.connection.statement("SELECT table_name, count(*) FROM __marmot__parked GROUP BY 1")
-        .all()
-    ) {
-      const name = foldName(String(row[0]));
-      this.#counts.set(name, (this.#counts.get(name) ?? 0) + Number(row[1]));
+    this.#waiting.clear();
+    this.#marked.clear();
+    const { connection } = this;
+    const rows = connection.statement(
+      "SELECT table_name, count(*), total(length(message)) FROM __marmot__parked GROUP BY 1",
+    ).all();
+    for (const row of rows) {
+      this.#count(String(row[0]), { messages: Number(row[1]), bytes: Number(row[2]) });
+    }
+    for (const [name] of connection.statement("SELECT table_name FROM __marmot__resync").all()) {
+      this.#marked.add(foldName(String(name)));
     }
   }
 
+  /** Tables that have lost events, by the names that the messages gave, each with how many those were. */
+  inNeedOfResync(): { table: string; lost: number }[] {
+    return this.connection.statement("SELECT table_name, lost FROM __marmot__resync ORDER BY table_name")
+      .all()
+      .map((row) => ({ table: String(row[0]), lost: Number(row[1]) }));
+  }
+
   isParked(table: string): boolean {
-    return this.#counts.has(foldName(table));
+    return this.#waiting.has(foldName(table));
   }
 
   tables(): string[] {
-    return [...this.#counts.keys()];
+    return [...this.#waiting.keys()];
   }
 
-  /** Puts a message aside. "full": the table had too many already and this one is lost to it until a resync. */
-  park(message: SoundMessage, reason: string): "first" | "queued" | "full" {
-    const name = foldName(message.tableName);
-    const count = this.#counts.get(name) ?? 0;
-    if (count >= MAX_MESSAGES || this.#countAll() >= MAX_MESSAGES_IN_ALL) return "full";
-    this.#counts.set(name, count + 1);
+  /** Puts a message aside. "first lost", "lost": no room was left, its events are lost to this node until a resync. */
+  park(message: SoundMessage, reason: string, atMs: number): "first" | "queued" | "first lost" | "lost" {
+    const isFirst = !this.isParked(message.tableName);
+    const bytes = message.content.kind === "batch"
+      ? encodeBody(message.content.body)
+      : encodeRowEvent(message.content.event);
+    if (!this.#hasRoom(message.tableName, bytes.length)) return this.#lose(message, atMs);
+    this.#count(message.tableName, { messages: 1, bytes: bytes.length });
     this.connection.statement(
       "INSERT INTO __marmot__parked (table_name, stream, sequence, message, reason, origin, run, top) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     ).run([
       message.tableName,
       message.stream,
       BigInt(message.sequence),
-      message.content.kind === "batch"
-        ? encodeBody(message.content.body)
-        : encodeRowEvent(message.content.event),
+      bytes,
       reason,
       message.origin.toString(),
       message.run === null ? null : BigInt(message.run),
       BigInt(message.top),
     ]);
-    return count === 0 ? "first" : "queued";
+    return isFirst ? "first" : "queued";
   }
 
-  #countAll(): number {
-    let all = 0;
-    for (const count of this.#counts.values()) all += count;
-    return all;
+  #lose({ tableName, stream, sequence }: SoundMessage, atMs: number): "first lost" | "lost" {
+    const name = foldName(tableName);
+    const isFirst = !this.#marked.has(name);
+    if (isFirst && this.#marked.size >= MAX_MARKED) return "lost";
+    this.#marked.add(name);
+    this.connection.statement(
+      "INSERT INTO __marmot__resync (table_name, stream, sequence, lost, at_ms) VALUES (?, ?, ?, 1, ?) " +
+        "ON CONFLICT (table_name) DO UPDATE SET lost = lost + 1",
+    ).run([tableName, stream, BigInt(sequence), BigInt(atMs)]);
+    return isFirst ? "first lost" : "lost";
+  }
+
+  #hasRoom(table: string, bytes: number): boolean {
+    const { each, all } = this.bounds;
+    const waiting = this.#waiting.get(foldName(table)) ?? { messages: 0, bytes: 0 };
+    if (waiting.messages >= each.messages || waiting.bytes + bytes > each.bytes) return false;
+    const sum = { messages: 0, bytes };
+    for (const other of this.#waiting.values()) {
+      sum.messages += other.messages;
+      sum.bytes += other.bytes;
+    }
+    return sum.messages < all.messages && sum.bytes <= all.bytes;
+  }
+
+  #count(table: string, { messages, bytes }: ParkedBounds): void {
+    const name = foldName(table);
+    const before = this.#waiting.get(name) ?? { messages: 0, bytes: 0 };
+    const now = { messages: before.messages + messages, bytes: before.bytes + bytes };
+    if (now.messages > 0) this.#waiting.set(name, now);
+    else this.#waiting.delete(name);
   }
 
   /** The first waiting message of a table, undefined when none waits. */
@@ -118,11 +168,8 @@ export class ParkedMessages {
   }
 
   /** Removes a message that was applied. */
-  release(table: string, id: bigint): void {
+  release(table: string, { id, bytes }: Pick<ParkedMessage, "id" | "bytes">): void {
     this.connection.statement("DELETE FROM __marmot__parked WHERE id = ?").run([id]);
-    const name = foldName(table);
-    const left = (this.#counts.get(name) ?? 1) - 1;
-    if (left > 0) this.#counts.set(name, left);
-    else this.#counts.delete(name);
+    this.#count(table, { messages: -1, bytes: -bytes.length });
   }
 }

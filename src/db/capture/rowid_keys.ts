@@ -35,7 +35,7 @@ export function backfillRenumbered(
   const before = Math.max(table.memory.highestRowid ?? 0, Number(logged ?? 0n));
   const highest = highestRowid(connection, schema);
   const count = connection.prepare(`SELECT count(*) FROM ${quoteIdentifier(schema.name)}`).get()?.[0];
-  if (highest >= before || Number(count) !== highest) return false;
+  if (highest === 0 || highest >= before || Number(count) !== highest) return false;
   log.backfill(schema, table.id);
   const last = Math.min(before, highest + MAX_GONE);
   connection.prepare(

@@ -7,6 +7,11 @@ import { RawText, type Value } from "../../wire/value.ts";
 /** Equal identities, in one table, name the same row. */
 export type KeyIdentity = string | number;
 
+/** An identity as a column holds it; text goes as bytes, because a key may hold NUL. */
+export function storedIdentity(identity: KeyIdentity): Value {
+  return typeof identity === "number" ? BigInt(identity) : new TextEncoder().encode(identity);
+}
+
 /** Whether the key has a NULL in it: such a key names any number of rows. */
 export function hasNull(key: readonly Value[]): boolean {
   return key.includes(null);

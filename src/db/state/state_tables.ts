@@ -105,6 +105,15 @@ const DEFINITIONS = [
     reason TEXT NOT NULL
   )`,
 
+  // Tables that have lost events, because too many waited: they need a new copy.
+  `CREATE TABLE IF NOT EXISTS __marmot__resync (
+    table_name TEXT NOT NULL COLLATE NOCASE PRIMARY KEY,
+    stream TEXT NOT NULL,             -- where the first of them stood
+    sequence INTEGER NOT NULL,
+    lost INTEGER NOT NULL,            -- how many messages
+    at_ms INTEGER NOT NULL            -- milliseconds since 1970
+  ) WITHOUT ROWID`,
+
   // Messages that can never be applied, raw.
   `CREATE TABLE IF NOT EXISTS __marmot__quarantine (
     id INTEGER PRIMARY KEY,
@@ -141,9 +150,28 @@ const DEFINITIONS = [
   )`,
 ];
 
+/** Columns that came after the first release: [table, column, comment-free declaration]. */
+const ADDED_COLUMNS: readonly (readonly [table: string, column: string, type: string])[] = [
+  // Whose event the hidden row is; node id, decimal.
+  ["__marmot__hidden", "origin", "TEXT"],
+  // The row whose pending change has won, until its echo tells where it stands: __marmot__table.id and the key, see key.ts.
+  ["__marmot__conflict", "open_table_id", "INTEGER"],
+  ["__marmot__conflict", "open_key", ""],
+];
+
+const INDEXES = [
+  "CREATE INDEX IF NOT EXISTS __marmot__conflict_open ON __marmot__conflict (open_table_id, open_key) " +
+  "WHERE open_table_id IS NOT NULL",
+];
+
 /** Makes Marmot's tables where they are missing. Call in a write transaction. */
 export function createStateTables(connection: Connection): void {
   for (const sql of DEFINITIONS) connection.exec(sql);
+  for (const [table, column, type] of ADDED_COLUMNS) {
+    const has = connection.prepare("SELECT 1 FROM pragma_table_info(?) WHERE name = ?").get([table, column]);
+    if (!has) connection.exec(`ALTER TABLE ${table} ADD COLUMN ${column} ${type}`);
+  }
+  for (const sql of INDEXES) connection.exec(sql);
 }
 
 export function hasStateTables(connection: Connection): boolean {
