@@ -1,5 +1,6 @@
 /** Makes messages of changes and sends them, keeping account of what is in flight and what was not read back. */
 import type { ChangeSet } from "../db/capture/change_scan.ts";
+import type { ImagePiece } from "../db/capture/image_scan.ts";
 import type { MarmotError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
 import type { Clock } from "../runtime/clock.ts";
@@ -39,6 +40,12 @@ export class MessageSender {
       });
     };
     return encoder.encode(set, top, { maxPayloadBytes, nextNumber: state.nextNumber, onRefused });
+  }
+
+  /** Messages for a piece of a table image. */
+  encodeImage(state: ShardPublishing, piece: ImagePiece): OutgoingMessage[] {
+    const { encoder, streams: { maxPayloadBytes } } = this.parts;
+    return encoder.encodeImage(piece, { maxPayloadBytes, nextNumber: state.nextNumber, onRefused: () => {} });
   }
 
   /** Sends one message, which counts as in flight already. Returns its sequence, or undefined when it failed. */

@@ -105,6 +105,8 @@ async function openReplica(config: Config, log: Log, stop: AbortSignal): Promise
         makeNodeId,
         readSeqMap: () => readSeqMap(config.seqMapPath),
         nowMs: () => systemClock.nowMs(),
+        hasImages: config.wireFormat === "batch",
+        maxImageDeletes: config.maxImageDeletes,
         log,
         retention: { milliseconds: config.keepMinutes * 60_000, entries: config.keepEntries },
       });

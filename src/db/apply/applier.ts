@@ -14,7 +14,9 @@ import type { ArmedTables } from "../rows/armed_tables.ts";
 import type { Applicant } from "./batch_applier.ts";
 import type { ConflictJournal } from "./conflict_journal.ts";
 import type { Connection } from "../connection.ts";
+import type { DueImages } from "../state/due_images.ts";
 import type { HiddenRows } from "./hidden_rows.ts";
+import type { ImageReader } from "./image_reader.ts";
 import { takePart } from "./message_parts.ts";
 import type { ParkedMessages, SoundMessage } from "./parked_messages.ts";
 import { Parking } from "./parking.ts";
@@ -43,6 +45,8 @@ interface ApplierParts {
   readonly journal: ConflictJournal;
   readonly parked: ParkedMessages;
   readonly positions: StreamPositions;
+  readonly images: DueImages;
+  readonly imageReader: ImageReader;
   readonly applicant: Applicant;
   readonly log: Log;
 }
@@ -73,6 +77,7 @@ export class Applier {
     pending.load();
     for (const message of messages) {
       this.#applyMessage(message, outcome);
+      if (outcome.isUnfinished) break;
       outcome.messages++;
       if (isFull()) break;
     }
@@ -111,6 +116,7 @@ export class Applier {
       this.#quarantine(message, error);
       outcome.quarantined++;
     }
+    if (outcome.isUnfinished) return this.#parts.positions.takeBack();
     const { stream: name, createdAt, sequence: cursor, storedAt } = message;
     this.#parts.pending.endMessage({ stream: name, sequence: cursor, storedAt });
     this.#parts.positions.set({ name, createdAt, cursor, storedAt });
@@ -156,7 +162,17 @@ export class Applier {
     const body = decodeBody(bytes);
     assertTableName(body.table);
     const { origin, run, top } = envelope;
-    return { stream, sequence, tableName: body.table, origin, run, top, content: { kind: "batch", body } };
+    const isInParts = envelope.parts > 1;
+    return {
+      stream,
+      sequence,
+      tableName: body.table,
+      origin,
+      run,
+      top,
+      content: { kind: "batch", body },
+      isInParts,
+    };
   }
 
   #checkIdentity({ origin, run }: Envelope): void {

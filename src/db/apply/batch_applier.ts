@@ -10,7 +10,9 @@ import type { ArmedTable } from "../rows/armed_tables.ts";
 import { mapColumns } from "../rows/column_mapping.ts";
 import type { BatchMapping } from "../rows/row_access.ts";
 import type { ConflictJournal, ConflictKind, RowName } from "./conflict_journal.ts";
+import type { DueImages } from "../state/due_images.ts";
 import type { HiddenRows } from "./hidden_rows.ts";
+import type { ImageReader } from "./image_reader.ts";
 import { hasNull, type KeyIdentity } from "../schema/key.ts";
 import type { SoundMessage } from "./parked_messages.ts";
 import type { PendingChanges } from "../capture/pending_changes.ts";
@@ -33,10 +35,12 @@ export interface AppliedEvents {
   hidden: number;
   /** Own events that were read back. */
   echoed: number;
+  /** Whether the message has to be applied again: it has deleted some rows, and there are more to delete. */
+  isUnfinished: boolean;
 }
 
 export interface Incoming {
-  readonly message: Pick<SoundMessage, "stream" | "sequence" | "origin" | "top">;
+  readonly message: Pick<SoundMessage, "stream" | "sequence" | "origin" | "top" | "isInParts">;
   readonly body: BatchBody;
   /** Whether it is an event of this run of this node. */
   readonly isEcho: boolean;
@@ -58,6 +62,8 @@ interface Application extends Incoming {
   readonly arrived: Set<KeyIdentity>;
   /** Keys whose row is that of this event or newer: a local change of them was settled by it. */
   readonly settled: ReadonlySet<KeyIdentity>;
+  /** Of an own message: the rows of which an own table image has still to tell. See image_reader.ts. */
+  readonly spared: ((key: readonly Value[]) => boolean) | undefined;
 }
 
 export interface BatchApplierParts {
@@ -65,6 +71,8 @@ export interface BatchApplierParts {
   readonly hidden: HiddenRows;
   readonly journal: ConflictJournal;
   readonly applicant: Applicant;
+  readonly images: DueImages;
+  readonly imageReader: ImageReader;
 }
 
 export class BatchApplier {
@@ -72,19 +80,35 @@ export class BatchApplier {
   readonly #hidden: HiddenRows;
   readonly #journal: ConflictJournal;
   readonly #applicant: Applicant;
+  readonly #dueImages: DueImages;
+  readonly #images: ImageReader;
 
   constructor(parts: BatchApplierParts) {
     this.#pending = parts.pending;
     this.#hidden = parts.hidden;
     this.#journal = parts.journal;
     this.#applicant = parts.applicant;
+    this.#dueImages = parts.images;
+    this.#images = parts.imageReader;
   }
 
   /** Applies a message. Call in a savepoint, after the pending changes were loaded. Throws SchemaMismatchError. */
-  apply(table: ArmedTable, { message, body, isEcho }: Incoming): AppliedEvents {
+  apply(table: ArmedTable, { message, body: whole, isEcho }: Incoming): AppliedEvents {
+    const { image, ...body } = whole;
     const mapping = mapColumns(table, body);
-    const events = body.events.map((event) => keyed(table, mapping, event));
-    const settled = this.#settle(table, { message, mapping, events, isEcho });
+    const told = body.events.map((event) => keyed(table, mapping, event));
+    const isOwn = message.origin === this.#applicant.nodeId;
+    const named = new Set(told.map((event) => event.identity));
+    const { isInParts: isAtOnce = false, origin } = message;
+    const missing = image &&
+      this.#images.findMissing(table, { ...mapping, image, origin, isOwn, isAtOnce, named });
+    const isUnfinished = missing?.isUnfinished ?? false;
+    const gone = missing?.rows.map((row) => ({ ...row, event: { kind: "delete" as const, key: row.key } })) ??
+      [];
+    const events = isUnfinished ? gone : [...gone, ...told];
+    const settled = this.#settle(table, { message, mapping, events: isUnfinished ? [] : told, isEcho });
+    const spared = isOwn ? this.#images.spared(table) : undefined;
+    for (const { key, identity } of spared ? told : []) if (spared?.(key)) settled.add(identity);
     const application: Application = {
       table,
       message,
@@ -94,6 +118,7 @@ export class BatchApplier {
       inBatch: new Set(events.map((event) => event.identity)),
       arrived: new Set(),
       settled,
+      spared,
       isEcho,
     };
     const result: AppliedEvents = {
@@ -102,6 +127,7 @@ export class BatchApplier {
       displaced: 0,
       hidden: 0,
       echoed: settled.size,
+      isUnfinished,
     };
     for (const event of events) this.#hidden.drop(table.id, event.identity);
     for (const event of events) {
@@ -115,6 +141,7 @@ export class BatchApplier {
       else this.#applyUnique(application, event, result);
     }
     this.unhide(table);
+    if (isOwn && image && !isUnfinished) this.#dueImages.reach(table.id, image, message);
     return result;
   }
 
@@ -208,6 +235,8 @@ export class BatchApplier {
     for (const key of table.clashes.isEmpty ? [] : table.clashes.find(mapping.columns, row)) {
       const clashing = table.rows.identityOf(key);
       if (clashing === identity) continue;
+      // Newer than an own event of which only the place in the stream was not known yet.
+      if (application.spared?.(key) && this.#isKept(application, identity)) continue;
       if (this.#isKept(application, clashing)) isBlocked = true;
       else if (table.rows.has(key)) this.#displace(application, { key, identity: clashing }, result);
     }

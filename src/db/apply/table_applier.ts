@@ -67,12 +67,14 @@ export class TableApplier {
       outcome.displaced += events.displaced;
       outcome.hidden += events.hidden;
       outcome.echoed += events.echoed;
+      outcome.isUnfinished = events.isUnfinished;
       return undefined;
     } catch (error) {
       if (decideOnApplyError(error) !== "park") throw error;
       // What the savepoint has undone in the tables is undone in memory too.
       this.#parts.hidden.load();
       this.#parts.journal.load();
+      this.#parts.images.load();
       this.#parts.pending.undo(ended, this.#parts.applicant.nowMs());
       return errorText(error);
     }

@@ -4,7 +4,14 @@ import type { Value } from "../../wire/value.ts";
 import type { Connection } from "../connection.ts";
 
 /** Names of the facts; compatibility constants. */
-export type MetaName = "node_id" | "file_identity" | "parents" | "state_version" | "last_run" | "is_armed";
+export type MetaName =
+  | "node_id"
+  | "file_identity"
+  | "parents"
+  | "state_version"
+  | "last_run"
+  | "is_armed"
+  | "last_image";
 
 export function readMeta(connection: Connection, name: MetaName): Value | undefined {
   return connection.statement("SELECT value FROM __marmot__meta WHERE name = ?").get([name])?.[0];
