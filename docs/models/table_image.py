@@ -6,27 +6,32 @@ nodes drain; then
   - a captured write that nobody contended must be there;
   - "sole": where one node alone writes, captured or not, replication must never change its table, and all must end with it;
   - "own": where every row has one writer, its last write must be there, captured or not. If several nodes had windows, a row that was
-    written in a window must still be there; its deletion in one may be undone, an update in one may be lost (the stated limits).
-The rules of the image, each with the variant that leaves it out:
+    written in a window must still be there; its deletion in one may be undone, an update in one may be lost, and it may lose a UNIQUE clash (the stated limits).
+The rules of the image, each with the variant that leaves it out (no-hidden, no-untouched: kept although no history was found that needs them):
   1 cas           an image goes out piece by piece, each with the rows of one range of keys, and only if this node has read (and
                   applied: `parked`) all that stands before it on the table's subject.
-  2 pending       a node that reads a piece deletes its rows in that range that the piece does not hold, unless they are pending.
+  2 changes       What else the node has captured and not published goes along: who reads the piece has seen it.
+    pending       A node that reads a piece deletes its rows in that range that the piece does not hold, unless they are pending.
   3 hidden        that goes for its hidden rows as well.
   4 shield        a node whose own image is due keeps the rows of the ranges that it has not published yet,
     position      but only those,
     id            until it has read the piece of that very image: one of an older window says nothing about this one.
+    own-writes    Its own earlier events write nothing there,
+    own-displaces and displace nothing there: what is there is newer.
   5 numbers       a piece that comes late is ignored like every late message.
   6 deletions     the piece deletes (the rows alone, as backfill, are not enough),
     first         and deletes before its rows come: else these clash with rows that are to leave.
   7 untouched     deleting a range may take several transactions; in each it is looked at anew what is pending.
   8 restart       the place that the image has reached is kept with the cursor: after a crash it goes on there or earlier.
-`full` has all rules; each other variant must fail.
+`full` has all rules; each other variant must fail. Measured: full 0 of 110,000 histories; of 30,000 each: no-cas 1,788, parked 20,
+no-pending 1,522, no-shield 310, no-position 5, no-id 274, no-numbers 476, no-deletions 2,303, no-restart 413, no-changes 2,
+own-writes 121, own-displaces 49.
 Usage: table_image.py HISTORIES [VARIANT [FIRST_SEED]]     e.g. table_image.py 100000; all variants: table_image.py 20000 every"""
 import multiprocessing, random, sys, time
 from collections import namedtuple
 
-VARIANTS = "full no-cas parked no-pending no-hidden no-shield no-position no-id no-numbers no-deletions no-untouched no-restart no-changes own-writes own-displaces hidden-stay".split()
-UNPROVEN = "no-first".split()  # no history found that needs these rules
+VARIANTS = "full no-cas parked no-pending no-shield no-position no-id no-numbers no-deletions no-restart no-changes own-writes own-displaces".split()
+UNPROVEN = "no-hidden hidden-stay no-untouched no-first".split()  # no history found that needs these rules
 V = "full"
 def without(variant): return V == variant
 
@@ -58,6 +63,7 @@ class World:
         self.windows = rng.choice(["A", names])   # who may have uncaptured windows
         if self.mode == "sole": self.windows = "A"
         self.rows = {k: (rng.choice([None, None, "xyz"[k % 3]]) if k < 3 else None, 0) for k in KEYS if rng.random() < .6}
+        self.hot = rng.random() < .2               # few UNIQUE values: rows clash and are hidden all the time
         if self.mode == "own": self.rows = {k: (None, 0) for k in self.rows}
         self.steps = ["write", "window", "publish", "image", "read"] + rng.choices(STEPS, k=8)
         self.last, self.uses, self.accepted, self.high, self.truth, self.windowed, self.had_window = {}, [], [], {}, dict(self.rows), {}, set()
@@ -75,7 +81,7 @@ class World:
         else: self.truth[k] = row; self.windowed.setdefault(k, set()).update({node.name, "last"})
     def informed(self, node):                     # the node has read and applied all that others wrote
         return self.mode != "any" or node.cursor == len(self.stream) and not node.queue and all(
-            any(ok and m.origin == n.name and e.key in m.batch and m.top >= e.id for m, ok in zip(self.stream, self.accepted))
+            any(ok and m.origin == n.name and (e.key in m.batch or m.image and within(m.image, e.key)) and m.top >= e.id for m, ok in zip(self.stream, self.accepted))
             for n in self.nodes if n is not node for e in n.log)
     def contended(self, k):
         name, row, since = self.last[k]
@@ -88,9 +94,10 @@ class World:
         for k, (name, row, _) in self.last.items():
             if self.mode == "any" and not self.contended(k) and want.get(k) != row: raise Failed(f"lost: {name} wrote {k} = {row}, uncontended, and all have {want.get(k)}")
         for k in KEYS if self.mode != "any" else []:
+            name = self.last[k][0] if k in self.last else None
             row, in_window = self.truth.get(k), "last" in self.windowed.get(k, ())
             if in_window and len(self.had_window) > 1:
-                if row and not row[0] and k not in want: raise Failed(f"row {k} was written in a window and is gone")
+                if row and k not in want and not any(o == name for _, o, _ in self.uses): raise Failed(f"row {k} was written in a window and is gone")
             elif want.get(k) != row: raise Failed(f"{k} was last written as {row}{' in a window' * in_window}, and all have {want.get(k)}")
 class Node:
     def __init__(self, world, name):
@@ -108,6 +115,8 @@ class Node:
         w, mine = self.world, self.mine()
         op = rng.choice(["insert", "insert", "replace", "update", "update", "delete", "delete", "swap"])
         k, row = rng.choice(mine), (rng.choice([None, None, "x", "y", "z"]), rng.choice([0, rng.randrange(100)]))
+        if w.hot: row = (rng.choice("xy"), row[1])
+        if self.partial and rng.random() < .6: k = rng.choice([*set(mine) & set(self.partial[1])] or mine)
         if w.mode == "own" and row[0]: row = (row[0] + self.name, row[1])
         there, hit = k in self.table, [o for o, x in self.table.items() if o != k and clash(x, row)]
         if there and op == "insert" or hit and op in ("insert", "update") or not there and op in ("update", "delete", "swap"): return
@@ -165,7 +174,7 @@ class Node:
         m = self.world.stream[self.cursor]
         if not self.partial or self.partial[0] != self.cursor:
             if not without("no-numbers") and (m.run, m.number) <= self.high.get(m.origin, (0, 0)): self.cursor += 1; return f"ignores {self.cursor}"
-        if m.image and not self.queue and not self.parked and rng.random() < .5:                # rule 7: part of the deletions
+        if m.image and not self.queue and not self.parked and rng.random() < .6:                # rule 7: part of the deletions
             self.drop_false_victims(); gone = self.extras(m)
             if gone:
                 before = dict(self.table)

@@ -25,6 +25,7 @@ const STEPS = [
   "write",
   "write",
   "write",
+  "window",
   "crash",
   "crash inside",
   "start",
@@ -113,6 +114,12 @@ class World {
       const statements = drawTransaction(random, { tables: this.tables, mode: this.mode, node: node.id });
       node.write(statements);
       this.note(`node ${node.id} writes ${statements.join("; ")}`);
+    } else if (step === "window") {
+      const open = this.mode === "any" ? node : this.nodes[0];
+      if (!open || open.isLocked) return;
+      const statements = drawTransaction(random, { tables: this.tables, mode: this.mode, node: open.id });
+      open.writeWithoutCapture(statements);
+      this.note(`node ${open.id} writes without capture ${statements.join("; ")}`);
     } else if (step === "crash" && node.isAlive) {
       node.crash();
       this.note(`node ${node.id} crashes`);

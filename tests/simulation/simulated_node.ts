@@ -53,6 +53,7 @@ export class SimulatedNode {
       nowMs: () => life.nowMs(),
       log: silentLog,
       busyTimeoutMs: 0,
+      maxImageDeletes: 100,
     });
     const streams = this.streams = new MemoryStreams(world.server, life);
     this.#stop = new AbortController();
@@ -89,10 +90,19 @@ export class SimulatedNode {
     if (this.#life?.isOver && this.#replica) this.crash();
   }
 
+  /** The same, in a transaction that takes the capture triggers away first. */
+  writeWithoutCapture(statements: readonly string[]): void {
+    const names = this.application.prepare(
+      "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name GLOB '__marmot__[0-9]*'",
+    ).all().map((row) => String(row["name"]));
+    this.write(statements, names.map((name) => `DROP TRIGGER ${name}`));
+  }
+
   /** A transaction of the application, on the real database and on the oracle. */
-  write(statements: readonly string[]): void {
+  write(statements: readonly string[], before: readonly string[] = []): void {
     for (const database of [this.application, this.oracle]) {
       database.exec("BEGIN IMMEDIATE");
+      if (database === this.application) { for (const statement of before) database.exec(statement); }
       for (const statement of statements) {
         try {
           database.exec(statement);
@@ -121,6 +131,8 @@ export class SimulatedNode {
     const count = (sql: string) => Number(this.application.prepare(sql).get()?.["n"] ?? 0);
     const pending = count("SELECT count(*) AS n FROM __marmot__change_log WHERE kind <> 3");
     if (pending > 0) return `${pending} entries pending`;
+    const images = count("SELECT count(*) AS n FROM __marmot__image WHERE is_done = 0");
+    if (images > 0) return `${images} table images due`;
     for (const shard of server.logs.keys()) {
       const cursor = count(`SELECT cursor AS n FROM __marmot__stream WHERE name = 'stream-${shard + 1}'`);
       if (cursor !== server.logs[shard]?.length) {

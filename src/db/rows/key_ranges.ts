@@ -33,6 +33,11 @@ export class KeyRanges {
     const conditions = this.#schema.keyKind === "declared" ? terms.map((term) => `${term} IS NOT NULL`) : [];
     const parameters: Value[] = [];
     for (const { operator, key } of endsOf(range)) {
+      if (key.length > 1) {
+        // Said once more of the first column alone: SQLite finds the place in the index by that.
+        conditions.push(`${terms[0]} ${operator === ">" ? ">=" : "<="} ${operand(key[0] ?? null)}`);
+        parameters.push(key[0] ?? null);
+      }
       conditions.push(`${tuple(terms)} ${operator} ${tuple(key.map(operand))}`);
       parameters.push(...key);
     }
