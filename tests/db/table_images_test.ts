@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { ApplyOutcome } from "../../src/db/apply/apply_outcome.ts";
 import type { ChangeEvent, TableImage } from "../../src/wire/batch.ts";
 import { RawText, type Value } from "../../src/wire/value.ts";
-import { deletion, OWN_ID, TestReplica, upsert } from "./test_replica.ts";
+import { deletion, OTHER_ID, OWN_ID, TestReplica, upsert } from "./test_replica.ts";
 
 const SCHEMA = "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT);" +
   "INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd'), (5, 'e');";
@@ -146,6 +146,27 @@ Deno.test("an own event that is read back late writes nothing over a row that wa
   world.application.exec("INSERT INTO t VALUES (2, 'x')");
   world.apply("t", [upsert(2n, "two")], { ...own, top: 1 });
   assert.deepEqual(world.rows("SELECT id, u FROM t ORDER BY id"), [[1, "one"], [2, "x"], [3, "two"]]);
+});
+
+Deno.test("a hidden row that is gone at the image's node does not come out any more", () => {
+  for (const origin of [OTHER_ID, OWN_ID]) {
+    using world = new TestReplica("CREATE TABLE t (id INTEGER PRIMARY KEY, u TEXT UNIQUE)");
+    world.arm();
+    world.application.exec("INSERT INTO t VALUES (1, 'x')");
+    assert.equal(world.apply("t", [upsert(2n, "x")]).hidden, 1);
+    if (origin === OWN_ID) {
+      writeWithoutCapture(world, "INSERT INTO t VALUES (3, 'y')");
+      world.arm();
+    }
+    world.apply("t", [upsert(3n, "y")], {
+      image: imageOf(world, "t"),
+      origin,
+      run: world.replica.run - 1,
+      top: 0,
+    });
+    assert.deepEqual(world.rows("SELECT count(*) FROM __marmot__hidden"), [[0]]);
+    assert.deepEqual(ids(world), [1, 3]);
+  }
 });
 
 Deno.test("many deletions take several transactions, and the cursor waits for the last", () => {

@@ -10,6 +10,7 @@ import type { Value } from "../../wire/value.ts";
 import type { PendingChanges } from "../capture/pending_changes.ts";
 import type { Connection } from "../connection.ts";
 import type { ArmedTable } from "../rows/armed_tables.ts";
+import { mapColumns } from "../rows/column_mapping.ts";
 import type { KeyRange } from "../rows/key_ranges.ts";
 import type { KeyIdentity } from "../schema/key.ts";
 import type { DueImage, DueImages } from "../state/due_images.ts";
@@ -77,6 +78,10 @@ export class ImageReader {
       throw new SchemaMismatchError(
         `Cannot take over the content of table "${table.schema.name}" from node ${piece.origin}: its key has other types or collations there`,
       );
+    }
+    // Of these rows this node's own image has still to tell: all of them are kept.
+    if (piece.isOwn && this.#parts.images.get(table.id)) {
+      return { rows: this.#findHidden(table, piece), isUnfinished: false };
     }
     const deleted = this.#checkBegin(table, piece);
     const limit = piece.isAtOnce ? Infinity : MAX_DELETIONS;
@@ -188,9 +193,10 @@ export class ImageReader {
     return this.#parts.hidden.all(table.id).flatMap((hidden) => {
       const event = hidden.body.events[0];
       if (event === undefined || named.has(hidden.identity)) return [];
+      const { keyInRow, keyInKey } = mapColumns(table, hidden.body);
       const key = event.kind === "upsert"
-        ? hidden.body.key.map((index) => event.row[index] ?? null)
-        : event.key;
+        ? keyInRow.map((index) => event.row[index] ?? null)
+        : keyInKey.map((index) => event.key[index] ?? null);
       const isMeant = table.ranges.contains(image, key) &&
         (isOwn || due === undefined || !table.ranges.contains(restOf(due), key));
       return isMeant ? [{ key, identity: hidden.identity }] : [];

@@ -71,6 +71,7 @@ export class TableApplier {
       return undefined;
     } catch (error) {
       if (decideOnApplyError(error) !== "park") throw error;
+      outcome.isUnfinished = false;
       // What the savepoint has undone in the tables is undone in memory too.
       this.#parts.hidden.load();
       this.#parts.journal.load();
