@@ -27,6 +27,7 @@ import { adoptOriginalState, dropOriginalTriggers, hasOriginalState } from "./ca
 import { ParkedMessages } from "./apply/parked_messages.ts";
 import { LOAD_LIMIT, PendingChanges } from "./capture/pending_changes.ts";
 import { createStateTables, hasStateTables, STATE_VERSION } from "./state/state_tables.ts";
+import { UniqueAgreement } from "./apply/unique_agreement.ts";
 import { type StreamPosition, StreamPositions } from "./state/stream_positions.ts";
 import { decodeMessage } from "../wire/message.ts";
 
@@ -113,6 +114,7 @@ export class Replica {
   readonly #images: DueImages;
   /** Whether table images can be published. */
   readonly hasImages: boolean;
+  readonly #agreement: UniqueAgreement;
   readonly #policy: TriggerPolicy;
   readonly #applier: Applier;
   readonly #readSeqMap: () => ReadonlyMap<string, number>;
@@ -142,6 +144,7 @@ export class Replica {
       log: options.log,
       maxDeletesPercent: options.maxImageDeletes ?? DEFAULT_MAX_IMAGE_DELETES,
     });
+    this.#agreement = new UniqueAgreement(connection, { log: this.log, journal: this.#journal });
     this.positions.load();
     this.#fileIdentity = fileIdentity(connection.path);
     const nodeId = options.nodeId ?? this.#keptNodeId(options.log) ?? options.makeNodeId();
@@ -157,6 +160,7 @@ export class Replica {
       pending: this.#pending,
       hidden: this.#hidden,
       journal: this.#journal,
+      agreement: this.#agreement,
       parked: this.#parked,
       positions: this.positions,
       images: this.#images,
@@ -168,6 +172,7 @@ export class Replica {
     this.#hidden.load();
     this.#journal.load();
     this.#images.load();
+    this.#agreement.load();
   }
 
   /** Opens the database and makes Marmot's tables in it. Throws DatabaseBusyError, and MarmotError as openDatabase does. */
@@ -240,6 +245,9 @@ export class Replica {
         policy: this.#policy,
         nowMs: this.#nowMs(),
       });
+      for (const table of armed.tables) {
+        if (armed.uniqueChanged.includes(table.id)) this.#agreement.publishDisplaced(table);
+      }
       if (isTakenOver) {
         const { tables } = armed;
         adoptOriginalState(this.connection, {
@@ -299,7 +307,7 @@ export class Replica {
 
   /** Applies parked messages that fit by now; if any did, there may be more. */
   retryParked(bounds: ApplyBounds): ApplyOutcome | undefined {
-    if (this.#parked.tables().length === 0) return undefined;
+    if (this.#parked.tables().length === 0 && this.#hidden.tables().length === 0) return undefined;
     return this.#writeOnKnownSchema(() => this.#applier.retryParked(bounds));
   }
 
@@ -389,5 +397,6 @@ export class Replica {
     this.#images.load();
     this.#hidden.load();
     this.#journal.load();
+    this.#agreement.load();
   }
 }

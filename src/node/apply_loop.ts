@@ -10,6 +10,7 @@ import type { Log } from "../observability/log.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { Wakeup } from "../runtime/wakeup.ts";
 import type { StoredMessage } from "../stream/change_streams.ts";
+import { GROUP_WAIT_MS, MessageGroups } from "./message_groups.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Statistics } from "./statistics.ts";
 
@@ -31,6 +32,8 @@ export interface ApplyLoopParts {
   readonly log: Log;
   readonly statistics: Statistics;
   readonly onSchemaChange: () => Promise<void>;
+  /** How many streams there are. */
+  readonly shards: number;
 }
 
 interface Queue {
@@ -38,6 +41,10 @@ interface Queue {
   readonly createdAt: string;
   messages: StoredMessage[];
   bytes: number;
+  /** Whether a message stands at its head that only a newer Marmot can read. */
+  isStopped: boolean;
+  /** Which messages are to be applied together; undefined where there are several shards. */
+  readonly groups: MessageGroups | undefined;
 }
 
 interface Taken {
@@ -50,6 +57,11 @@ export class ApplyLoop {
   readonly #queues = new Map<number, Queue>();
   readonly #wakeup = new Wakeup();
   readonly #room = new Map<number, () => void>();
+  /** Streams that were said to be stopped. */
+  readonly #stopped = new Set<string>();
+  /** Queues that are looked at again when the rest of a group is overdue. */
+  readonly #expiring = new Set<Queue>();
+  #signal: AbortSignal = new AbortController().signal;
   #turn = 0;
   #isUntidy = false;
   #captured = 0;
@@ -61,7 +73,8 @@ export class ApplyLoop {
 
   /** Begins a shard anew, at its cursor: what waited of it is dropped. */
   begin(shard: number, { stream, createdAt }: { stream: string; createdAt: string }): void {
-    this.#queues.set(shard, { stream, createdAt, messages: [], bytes: 0 });
+    const groups = this.#parts.shards === 1 ? new MessageGroups() : undefined;
+    this.#queues.set(shard, { stream, createdAt, messages: [], bytes: 0, isStopped: false, groups });
   }
 
   /** Forgets what waits of a shard, until it begins anew. */
@@ -77,9 +90,26 @@ export class ApplyLoop {
     if (!queue) return undefined;
     queue.messages.push(message);
     queue.bytes += message.payload.length;
+    queue.groups?.note(message, this.#parts.clock.nowMs());
+    if (queue.groups && queue.groups.waiting > 0) this.#expireLater(queue);
     this.#wakeup.ring();
     if (hasRoom(queue)) return undefined;
     return new Promise((resolve) => this.#room.set(message.shard, resolve));
+  }
+
+  /** Lets a queue go on when what belongs to its last messages does not come. */
+  #expireLater(queue: Queue): void {
+    if (this.#expiring.has(queue)) return;
+    this.#expiring.add(queue);
+    const { clock } = this.#parts;
+    void clock.sleep(GROUP_WAIT_MS, this.#signal).then(() => {
+      this.#expiring.delete(queue);
+      const last = queue.messages.at(-1);
+      if (!last || !queue.groups || this.#signal.aborted) return;
+      queue.groups.expire(last, clock.nowMs());
+      if (queue.groups.waiting > 0) this.#expireLater(queue);
+      this.#wakeup.ring();
+    });
   }
 
   /** Asks for a write transaction, with messages or without: it removes what is done from the change log. */
@@ -88,9 +118,11 @@ export class ApplyLoop {
     this.#wakeup.ring();
   }
 
-  /** How many messages wait. */
+  /** How many messages wait to be applied. */
   get queued(): number {
-    return [...this.#queues.values()].reduce((count, queue) => count + queue.messages.length, 0);
+    let count = 0;
+    for (const queue of this.#queues.values()) if (!queue.isStopped) count += readyOf(queue);
+    return count;
   }
 
   /** Applies what comes until the signal aborts. Throws where the database or this program is not sound. */
@@ -100,6 +132,7 @@ export class ApplyLoop {
       for (const resolve of this.#room.values()) resolve();
     };
     signal.addEventListener("abort", stop);
+    this.#signal = signal;
     while (!signal.aborted) {
       if (this.queued === 0 && !this.#isUntidy) await this.#wakeup.wait();
       else await this.#applySome(signal);
@@ -126,6 +159,7 @@ export class ApplyLoop {
       if (queue.messages[0] !== message) continue;
       queue.messages.shift();
       queue.bytes -= message.payload.length;
+      queue.groups?.forget(message);
       publisher.noteApplied(message.shard, message.sequence);
     }
     this.#note(outcome);
@@ -157,20 +191,33 @@ export class ApplyLoop {
     this.#turn++;
     for (let i = 0; i < queues.length; i++) {
       const queue = queues[(i + this.#turn) % queues.length];
-      for (const message of queue?.messages.slice() ?? []) {
-        if (!queue) continue;
+      if (!queue || queue.isStopped) continue;
+      for (const message of queue.messages.slice(0, readyOf(queue))) {
         taken.push({ queue, message });
         yield this.#incoming(queue, message);
       }
     }
   }
 
-  #incoming({ stream, createdAt }: Queue, message: StoredMessage): IncomingMessage {
+  #incoming({ stream, createdAt, groups }: Queue, message: StoredMessage): IncomingMessage {
     const { sequence, storedAt, subject, format, payload } = message;
     const echoTop = format === null
       ? this.#parts.publisher.echoTopOf(message.shard, sequence, payload)
       : undefined;
-    return { stream, createdAt, sequence, storedAt, subject, format, payload, echoTop };
+    const isFollowed = groups?.isFollowed(message) ?? false;
+    return { stream, createdAt, sequence, storedAt, subject, format, payload, echoTop, isFollowed };
+  }
+
+  /** What a newer Marmot wrote must not be passed over: the stream waits for this node to be upgraded. */
+  #stopStream({ stream, sequence, format }: NonNullable<ApplyOutcome["newerFormat"]>): void {
+    for (const queue of this.#queues.values()) if (queue.stream === stream) queue.isStopped = true;
+    if (this.#stopped.has(stream)) return;
+    this.#stopped.add(stream);
+    this.#parts.log.error("stream stopped: a newer Marmot writes to it, upgrade this node", {
+      stream,
+      sequence,
+      format: format ?? "",
+    });
   }
 
   #note(outcome: ApplyOutcome): void {
@@ -189,8 +236,15 @@ export class ApplyLoop {
       );
       publisher.noteEchoes(shard, numbers);
     }
+    if (outcome.newerFormat) this.#stopStream(outcome.newerFormat);
+    if (outcome.republish.size > 0) publisher.republish([...outcome.republish]);
     publisher.wake();
   }
+}
+
+/** How many messages may be applied now. */
+function readyOf({ messages, groups }: Queue): number {
+  return messages.length - (groups?.waiting ?? 0);
 }
 
 function hasRoom(queue: Queue): boolean {

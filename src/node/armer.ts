@@ -3,6 +3,7 @@
  * before its broker is there: what the application writes from then on is captured.
  */
 import type { ArmingReport } from "../db/capture/arming.ts";
+import { indexOverAutomaticKey } from "../db/capture/capture_triggers.ts";
 import type { Replica } from "../db/replica.ts";
 import { DatabaseBusyError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
@@ -52,24 +53,37 @@ export class Armer {
 
   async #lookOnce(signal: AbortSignal): Promise<void> {
     const { replica, clock } = this.#parts;
-    const report = await this.#whileBusy(() => replica.hasNewSchema() ? replica.arm() : undefined, signal);
+    const report = await this.#whileBusy(() => replica.hasNewSchema() ? this.#arm() : undefined, signal);
     if (!report && clock.nowMs() - this.#triedAtMs >= RETRY_INTERVAL_MS) await this.#retryParked(signal);
     if (!report) return;
     this.#say(report);
+    await this.#retryParked(signal);
+  }
+
+  #arm(): ArmingReport {
+    const { replica } = this.#parts;
+    const report = replica.arm();
     // Changes of a renamed table go to the shard of its new name from now on, which may be past them.
     const tables = [...report.appeared, ...report.uncaptured, ...report.renumbered, ...report.renamed.flat()];
     for (const id of [...report.gainedColumns, ...report.uniqueChanged]) {
       const name = replica.tables.byId(id)?.schema.name;
       if (name !== undefined) tables.push(name);
     }
+    // In the same moment: a scan between would publish backfill without looking what it overwrites.
     this.onRepublish([...new Set(tables)]);
-    await this.#retryParked(signal);
+    return report;
   }
 
   async #retryParked(signal: AbortSignal): Promise<void> {
     this.#triedAtMs = this.#parts.clock.nowMs();
     const { replica, clock } = this.#parts;
-    while ((await this.#whileBusy(() => replica.retryParked(RETRY_TRANSACTION), signal))?.messages) {
+    for (;;) {
+      const retry = () => {
+        const outcome = replica.retryParked(RETRY_TRANSACTION);
+        if (outcome?.republish.size) this.onRepublish([...outcome.republish]);
+        return outcome;
+      };
+      if (!(await this.#whileBusy(retry, signal))?.messages) return;
       // As long as the write lock was held it is left to the application, which tries again now and then only.
       await clock.sleep(RETRY_TRANSACTION.milliseconds, signal);
     }
@@ -99,6 +113,15 @@ export class Armer {
       this.#warnOnce(
         "table has no primary key: its rows are told apart by their rowid, which VACUUM renumbers",
         table.schema.name,
+      );
+    }
+    for (const { schema } of report.tables) {
+      const index = indexOverAutomaticKey(schema);
+      if (index === undefined) continue;
+      this.#warnOnce(
+        "INSERT OR REPLACE without a key is not seen to remove rows by an index that computes with the key: give the key",
+        schema.name,
+        `index ${index}`,
       );
     }
     for (const { table, lost } of this.#parts.replica.tablesInNeedOfResync()) {

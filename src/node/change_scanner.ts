@@ -15,9 +15,13 @@ export interface ScanBounds {
   /** Entries beyond this log id are left alone. */
   readonly upTo: number;
   readonly maxBytes: number;
+  /** Entries of one scan; 1,000 unless told. */
+  readonly maxEntries?: number;
 }
 
 const DEFAULT_BOUNDS: ScanBounds = { upTo: Infinity, maxBytes: SCAN_BYTES };
+/** With one shard a scan is to end behind a whole transaction: at the end of the log. */
+export const WHOLE_BOUNDS: ScanBounds = { upTo: Infinity, maxBytes: 4 * 1024 * 1024, maxEntries: 5000 };
 
 /** Why a scan cannot be made now. */
 export type ScanObstacle = "new schema" | "locked";
@@ -39,7 +43,7 @@ export class ChangeScanner {
   /** Scans at once: nothing may happen to a shard between a scan of it and the sending of what was found. */
   scan(
     shards: readonly ShardPublishing[],
-    { upTo, maxBytes }: ScanBounds = DEFAULT_BOUNDS,
+    { upTo, maxBytes, maxEntries = SCAN_ENTRIES }: ScanBounds = DEFAULT_BOUNDS,
   ): ScanResult | ScanObstacle {
     const { replica, router, onFalseVictims } = this.parts;
     try {
@@ -47,7 +51,7 @@ export class ChangeScanner {
         after: new Map(shards.map((state) => [state.shard, state.position])),
         upTo,
         shardOf: router.shardOf,
-        maxEntries: SCAN_ENTRIES,
+        maxEntries,
         maxBytes,
       });
       if (result?.hasFalseVictims) onFalseVictims();

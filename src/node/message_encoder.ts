@@ -36,6 +36,8 @@ export interface EncodeOptions {
   readonly nextNumber: () => number;
   /** Told of a row that the original's format cannot carry; the others go. Ours carries all. */
   readonly onRefused: (error: MarmotError) => void;
+  /** Whether a message of the same transactions follows the last one of the set; undefined: nobody has to know. */
+  readonly isFollowed?: boolean;
 }
 
 /** Rows in one message at most, so that applying one fits in a short transaction. */
@@ -52,9 +54,13 @@ export class MessageEncoder {
   encode(set: ChangeSet, top: number, options: EncodeOptions): OutgoingMessage[] {
     if (this.options.wireFormat === "v0.6") return this.#encodeRows(set, top, options);
     const limit = limitOf(options);
-    return splitBodies(set, Math.min(limit, TARGET_BYTES)).flatMap(({ body, events }) =>
-      this.#cut(body, { ...options, limit, table: set.table.schema.name, top, events })
-    );
+    const bodies = splitBodies(set, Math.min(limit, TARGET_BYTES));
+    return bodies.flatMap(({ body, events }, i) => {
+      const isFollowed = options.isFollowed === undefined
+        ? undefined
+        : options.isFollowed || i < bodies.length - 1;
+      return this.#cut(body, { ...options, isFollowed, limit, table: set.table.schema.name, top, events });
+    });
   }
 
   /** Messages for a piece of a table image, in order: one body, whatever its size. */
@@ -64,22 +70,33 @@ export class MessageEncoder {
     return this.#cut(body, { ...options, limit, table: table.schema.name, top, events: events.length });
   }
 
-  /** A body as one message, or in parts. */
+  /** A body as one message, or in parts: all but the last are followed. */
   #cut(
     body: Uint8Array,
-    { limit, nextNumber, table, top, events }: Pick<EncodeOptions, "nextNumber"> & {
+    { limit, nextNumber, table, top, events, isFollowed }: Pick<EncodeOptions, "nextNumber"> & {
       limit: number;
       table: string;
       top: number;
       events: number;
+      isFollowed?: boolean | undefined;
     },
   ): OutgoingMessage[] {
     const parts = Math.ceil(body.length / limit);
     return Array.from({ length: parts }, (_, part) => {
       const number = nextNumber();
-      const head = { origin: this.options.origin, run: this.options.run, number, top, part, parts };
+      const isLast = part === parts - 1;
+      const { origin, run } = this.options;
+      const head = {
+        origin,
+        run,
+        number,
+        top,
+        part,
+        parts,
+        isFollowed: isFollowed !== undefined && (isFollowed || !isLast),
+      };
       const payload = this.#pack(encodeEnvelope(head, body.subarray(part * limit, (part + 1) * limit)));
-      return { table, format: BATCH_FORMAT, number, top, events: part === parts - 1 ? events : 0, payload };
+      return { table, format: BATCH_FORMAT, number, top, events: isLast ? events : 0, payload };
     });
   }
 

@@ -30,7 +30,7 @@ export class MessageSender {
   constructor(readonly parts: MessageSenderParts) {}
 
   /** Messages for a set of changes. Rows that the format cannot carry are said, and stay pending. */
-  encode(state: ShardPublishing, set: ChangeSet, top: number): OutgoingMessage[] {
+  encode(state: ShardPublishing, set: ChangeSet, top: number, isFollowed?: boolean): OutgoingMessage[] {
     const { encoder, streams: { maxPayloadBytes }, log } = this.parts;
     const onRefused = (error: MarmotError) => {
       log.error("cannot publish a row, it waits until it is changed", {
@@ -39,7 +39,12 @@ export class MessageSender {
         hint: error.hint,
       });
     };
-    return encoder.encode(set, top, { maxPayloadBytes, nextNumber: state.nextNumber, onRefused });
+    return encoder.encode(set, top, {
+      maxPayloadBytes,
+      nextNumber: state.nextNumber,
+      onRefused,
+      ...(isFollowed === undefined ? {} : { isFollowed }),
+    });
   }
 
   /** Messages for a piece of a table image. */

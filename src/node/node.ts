@@ -75,7 +75,7 @@ export class Node {
       onFalseVictims: () => this.#applyLoop.tidy(),
       cursorOf: (shard) => this.#readers[shard - 1]?.cursor ?? NOTHING_READ,
     });
-    this.#applyLoop = new ApplyLoop({ ...shared, publisher: this.#publisher });
+    this.#applyLoop = new ApplyLoop({ ...shared, publisher: this.#publisher, shards: ports.streams.shards });
     this.#readers = Array.from(
       { length: ports.streams.shards },
       (_, i) =>

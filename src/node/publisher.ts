@@ -6,7 +6,7 @@ import type { ChangeSet } from "../db/capture/change_scan.ts";
 import { errorText } from "../errors.ts";
 import { backoffDelayMs } from "../runtime/backoff.ts";
 import { Wakeup } from "../runtime/wakeup.ts";
-import { ChangeScanner, type ChangeScannerParts } from "./change_scanner.ts";
+import { ChangeScanner, type ChangeScannerParts, WHOLE_BOUNDS } from "./change_scanner.ts";
 import { CheckedPublisher, type CheckedPublisherParts } from "./checked_publisher.ts";
 import { EchoBook } from "./echo_book.ts";
 import { MessageSender, type MessageSenderParts } from "./message_sender.ts";
@@ -157,7 +157,7 @@ export class Publisher {
 
   /** Publishes what the ready shards have behind their positions. False if there may be more that cannot go now. */
   async #publishOpen(ready: ShardPublishing[]): Promise<boolean> {
-    const result = this.#scanner.scan(ready);
+    const result = this.#scanner.scan(ready, this.#shards.length === 1 ? WHOLE_BOUNDS : undefined);
     if (typeof result === "string") {
       await this.#scanner.clear(result, this.#signal);
       this.wake();
@@ -168,15 +168,25 @@ export class Publisher {
       state.position = Math.max(state.position, result.to);
       state.hasBacklog = !result.isAtEnd;
       const sets = result.sets.filter((set) => set.shard === state.shard);
-      if (sets.length > 0) this.#sendAll(state, sets, result.to);
+      if (sets.length > 0) this.#sendAll(state, sets, { top: result.to, isWhole: result.isAtEnd });
     }
     if (!result.isAtEnd) this.#isBehind = true;
     return ready.length === this.#shards.length;
   }
 
-  /** Sends messages without waiting for each other; the original's one after the other. */
-  #sendAll(state: ShardPublishing, sets: readonly ChangeSet[], top: number): void {
-    const messages = sets.flatMap((set) => this.#sender.encode(state, set, top));
+  /**
+   * Sends messages without waiting for each other; the original's one after the other. With one shard they tell that they
+   * belong together: a scan to the end of the change log ends behind a whole transaction.
+   */
+  #sendAll(
+    state: ShardPublishing,
+    sets: readonly ChangeSet[],
+    { top, isWhole }: { top: number; isWhole: boolean },
+  ): void {
+    const messages = sets.flatMap((set, i) => {
+      const isFollowed = this.#shards.length === 1 ? !isWhole || i < sets.length - 1 : undefined;
+      return this.#sender.encode(state, set, top, isFollowed);
+    });
     state.inFlight += messages.length;
     if (this.#parts.encoder.options.wireFormat === "v0.6") {
       this.#start(() => this.#sender.sendInOrder(state, messages, this.#signal));

@@ -3,6 +3,7 @@
  * whose it is. Both are CBOR arrays of fixed length:
  *
  *   envelope  [1, origin, run, number, top, part, parts, bytes of the body]
+ *             and, where the next message of the origin belongs to the same transactions, a ninth item: 1
  *   body      [table, [column or null, …], [position of a key column, …], uniqueSignature, [event, …]]
  *             and, in a piece of a table image, a sixth item: [id, rows or null, keyOrder, key or null, key or null]
  *   event     [0, value, …] an upsert · [1, key value, …] a deletion · [2, [key value, …], [[value, …], …]] a list
@@ -28,6 +29,8 @@ export const MAX_PARTS = 65_536;
 
 const VERSION = 1;
 const ENVELOPE_LENGTH = 8;
+/** Only streams of one shard hold such envelopes. A version that does not know them refuses them for their length. */
+const FOLLOWED_LENGTH = 9;
 const BODY_LENGTH = 5;
 /** A version that knows no table images refuses it for its length. */
 const IMAGE_BODY_LENGTH = 6;
@@ -50,6 +53,8 @@ export interface EnvelopeHead {
   readonly part: number;
   /** How many parts the body has, 1 to `MAX_PARTS`. */
   readonly parts: number;
+  /** Whether the origin's next message is to be applied in one transaction with this one. */
+  readonly isFollowed?: boolean;
 }
 
 export interface Envelope extends EnvelopeHead {
@@ -149,7 +154,7 @@ export function encodeEnvelope(head: EnvelopeHead, body: Uint8Array): Uint8Array
   const problem = findHeadProblem(head);
   if (problem !== undefined) throw new MarmotError("internal", `cannot encode an envelope: ${problem}`);
   const writer = new CborWriter();
-  writer.writeArray(ENVELOPE_LENGTH);
+  writer.writeArray(head.isFollowed ? FOLLOWED_LENGTH : ENVELOPE_LENGTH);
   writer.writeCount(VERSION);
   writer.writeInteger(head.origin);
   writer.writeCount(head.run);
@@ -158,6 +163,7 @@ export function encodeEnvelope(head: EnvelopeHead, body: Uint8Array): Uint8Array
   writer.writeCount(head.part);
   writer.writeCount(head.parts);
   writer.writeBytes(body);
+  if (head.isFollowed) writer.writeCount(1);
   return writer.toBytes();
 }
 
@@ -170,7 +176,10 @@ export function decodeEnvelope(bytes: Uint8Array): Envelope {
       hint: "If another node runs a newer Marmot, upgrade this one.",
     });
   }
-  if (length !== ENVELOPE_LENGTH) throw new MalformedMessageError(`the envelope has ${length} items`);
+  const isFollowed = length === FOLLOWED_LENGTH;
+  if (length !== ENVELOPE_LENGTH && !isFollowed) {
+    throw new MalformedMessageError(`the envelope has ${length} items`);
+  }
   const envelope = {
     origin: reader.readUnsigned("origin"),
     run: reader.readCount("run"),
@@ -179,7 +188,11 @@ export function decodeEnvelope(bytes: Uint8Array): Envelope {
     part: reader.readCount("part"),
     parts: reader.readCount("parts"),
     body: reader.readBytes("the body"),
+    ...(isFollowed ? { isFollowed } : {}),
   };
+  if (isFollowed && reader.readCount("whether it is followed") !== 1) {
+    throw new MalformedMessageError("the envelope's ninth item is not 1");
+  }
   const problem = findHeadProblem(envelope);
   if (problem !== undefined) throw new MalformedMessageError(problem);
   checkEnd(reader);

@@ -12,6 +12,14 @@ export type Message =
   | { readonly kind: "batch"; readonly envelope: Envelope }
   | { readonly kind: "row"; readonly event: RowEventV06 };
 
+/** Formats that a later Marmot may have: one of these is not damaged, it is for those that know it. */
+const NEWER_FORMAT = /^batch\/([2-9]|[1-9]\d)$/;
+
+/** Whether a newer Marmot wrote the message: it must not be passed over, a later version of this node can read it. */
+export function isNewerFormat(format: string | null): boolean {
+  return format !== null && format !== BATCH_FORMAT && NEWER_FORMAT.test(format);
+}
+
 /** Decodes a message, compressed or not. Throws MalformedMessageError for all that can never be applied. */
 export function decodeMessage(format: string | null, payload: Uint8Array): Message {
   if (format !== null && format !== BATCH_FORMAT) {

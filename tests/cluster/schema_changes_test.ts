@@ -324,6 +324,31 @@ const CASES: readonly SchemaCase[] = [
     },
   },
   {
+    name: "a UNIQUE index on one node alone holds for both, while it comes and while it goes",
+    schema: "CREATE TABLE half (id INTEGER PRIMARY KEY, u TEXT, v TEXT);",
+    tables: ["half"],
+    run: async (world) => {
+      const { a, b } = world;
+      const from = { a: a.log.length, b: b.log.length };
+      a.sql("INSERT INTO half VALUES (1, 'x', 'of a'); CREATE UNIQUE INDEX half_u ON half (u)");
+      await a.waitForLog(/tables armed/, { from: from.a });
+      await world.converge();
+      b.sql("INSERT INTO half VALUES (2, 'x', 'of b'), (3, 'y', 'of b')");
+      await world.converge();
+      world.expect("SELECT * FROM half ORDER BY id", [[2, "x", "of b"], [3, "y", "of b"]]);
+      b.sql("CREATE UNIQUE INDEX half_u ON half (u)");
+      await b.waitForLog(/tables armed/, { from: from.b });
+      await world.converge();
+      a.sql("DROP INDEX half_u");
+      a.sql("INSERT INTO half VALUES (4, 'y', 'of a')");
+      await world.converge();
+      world.expect("SELECT * FROM half ORDER BY id", [[2, "x", "of b"], [4, "y", "of a"]]);
+      b.sql("DROP INDEX half_u; INSERT INTO half VALUES (5, 'y', 'of b')");
+      await world.converge();
+      world.expect("SELECT count(*) FROM half WHERE u = 'y'", [[2]]);
+    },
+  },
+  {
     name: "a column called rowid comes to a table that is keyed by its rowid",
     schema: "CREATE TABLE keyless (v TEXT);",
     tables: ["keyless"],

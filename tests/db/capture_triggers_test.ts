@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { tableIdOfTrigger } from "../../src/db/capture/capture_triggers.ts";
+import { indexOverAutomaticKey, tableIdOfTrigger } from "../../src/db/capture/capture_triggers.ts";
 import { entryKinds } from "../../src/db/state/state_tables.ts";
 import { TestReplica } from "./test_replica.ts";
 
@@ -85,5 +85,24 @@ Deno.test("only names of capture triggers lead to a table id", () => {
   }
   for (const name of ["__marmot__t_change_log_on_insert", "__marmot__1_other", "x__marmot__1_insert", ""]) {
     assert.equal(tableIdOfTrigger(name), undefined);
+  }
+});
+
+Deno.test("a UNIQUE index that computes with an automatic key is named: its victims are not always seen", () => {
+  const cases: [schema: string, index: string | undefined][] = [
+    ["CREATE TABLE t (id INTEGER PRIMARY KEY, u); CREATE UNIQUE INDEX i ON t (u, ID % 10)", "i"],
+    ["CREATE TABLE t (id INTEGER PRIMARY KEY, u); CREATE UNIQUE INDEX i ON t (u) WHERE id > 5", "i"],
+    ["CREATE TABLE t (id INTEGER PRIMARY KEY, u); CREATE UNIQUE INDEX i ON t (id, u)", undefined],
+    ["CREATE TABLE t (id INTEGER PRIMARY KEY, u); CREATE UNIQUE INDEX i ON t (lower(u))", undefined],
+    ["CREATE TABLE t (id TEXT PRIMARY KEY, u); CREATE UNIQUE INDEX i ON t (u || id)", undefined],
+    [
+      "CREATE TABLE t (id INTEGER PRIMARY KEY, rowid TEXT); CREATE UNIQUE INDEX i ON t (lower(rowid))",
+      undefined,
+    ],
+  ];
+  for (const [schema, index] of cases) {
+    using world = new TestReplica(schema);
+    world.arm();
+    assert.equal(indexOverAutomaticKey(world.table("t").schema), index, schema);
   }
 });

@@ -53,6 +53,20 @@ Deno.test("a renamed column is no new column, and all its former names lead to t
   assert.deepEqual(noted.renamedColumns, { b2: "b", b3: "b" });
 });
 
+Deno.test("a column renamed and others added behind it, in one step", () => {
+  const noted = memory("a", "b");
+  assert.equal(note(noted, "x", "b", "c", "d"), true);
+  assert.deepEqual([noted.renamedColumns, noted.droppedColumns], [{ a: "x" }, []]);
+});
+
+Deno.test("former names of a dropped column do not lead to a new one that is called as it was last", () => {
+  const noted = memory("id", "a", "z");
+  note(noted, "id", "b", "z");
+  note(noted, "id", "z");
+  note(noted, "id", "z", "b");
+  assert.deepEqual([noted.renamedColumns, noted.droppedColumns], [{}, ["a"]]);
+});
+
 Deno.test("several columns renamed at once", () => {
   const noted = memory("a", "b");
   assert.equal(note(noted, "x", "y"), false);
@@ -66,9 +80,9 @@ Deno.test("swapped names, another type or another count are no renaming", () => 
   const typed = memory("a", "b");
   assert.equal(noteColumns(typed, ["a", "c"], ["TEXT", "INTEGER"]), true);
   assert.deepEqual([typed.renamedColumns, typed.droppedColumns], [{}, ["b"]]);
-  const counted = memory("a", "b");
-  assert.equal(note(counted, "a", "c", "d"), true);
-  assert.deepEqual([counted.renamedColumns, counted.droppedColumns], [{}, ["b"]]);
+  const moved = memory("a", "b", "c");
+  assert.equal(note(moved, "a", "c", "d", "e"), true);
+  assert.deepEqual([moved.renamedColumns, moved.droppedColumns], [{}, ["b"]]);
 });
 
 Deno.test("a message's table is found by its present name before a former one, the living before the dropped", () => {

@@ -85,3 +85,16 @@ Deno.test("a row that REPLACE removed is published as gone, one that OR IGNORE k
   const events = scan(ignored?.to ?? 0)?.sets[0]?.events;
   assert.deepEqual(events, [deletion(1n), upsert(3n, "x")]);
 });
+
+Deno.test("a hidden row comes out when the index that hid it is dropped", () => {
+  using world = new TestReplica(
+    "CREATE TABLE t (id INTEGER PRIMARY KEY, u); CREATE UNIQUE INDEX t_u ON t (u)",
+  );
+  world.arm();
+  world.application.exec("INSERT INTO t VALUES (1, 'x')");
+  assert.equal(world.apply("t", [upsert(2n, "x")]).hidden, 1);
+  world.application.exec("DROP INDEX t_u");
+  world.arm();
+  world.replica.retryParked({ rows: 10, milliseconds: 1000 });
+  assert.deepEqual(rowsOf(world), [[1, "x"], [2, "x"]]);
+});

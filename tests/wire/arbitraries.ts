@@ -91,7 +91,15 @@ export const envelopeHead: fc.Arbitrary<EnvelopeHead> = fc
   )
   .chain(([origin, [run, number, top]]) =>
     fc.integer({ min: 1, max: 65_536 }).chain((parts) =>
-      fc.nat(parts - 1).map((part) => ({ origin, run, number, top, part, parts }))
+      fc.tuple(fc.nat(parts - 1), fc.boolean()).map(([part, isFollowed]) => ({
+        origin,
+        run,
+        number,
+        top,
+        part,
+        parts,
+        ...(isFollowed ? { isFollowed } : {}),
+      }))
     )
   );
 

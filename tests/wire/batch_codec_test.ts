@@ -217,7 +217,9 @@ Deno.test("an envelope with a field out of range is refused", () => {
       `item ${index}`,
     );
   }
-  for (const items of [[], fields.slice(0, 7), [...fields, 1n]]) {
+  assert.equal(decodeEnvelope(envelope(fields)).isFollowed, undefined);
+  assert.equal(decodeEnvelope(envelope([...fields, 1n])).isFollowed, true);
+  for (const items of [[], fields.slice(0, 7), [...fields, 0n], [...fields, 2n], [...fields, 1n, 1n]]) {
     assert.throws(() => decodeEnvelope(envelope(items)), MalformedMessageError);
   }
   assert.throws(() => decodeEnvelope(new Uint8Array([...envelope(fields), 0])), MalformedMessageError);

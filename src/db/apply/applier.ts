@@ -7,7 +7,7 @@ import { errorText, MalformedMessageError, MarmotError } from "../../errors.ts";
 import type { Log } from "../../observability/log.ts";
 import type { Envelope } from "../../wire/batch_codec.ts";
 import { decodeBody } from "../../wire/batch_codec.ts";
-import { decodeMessage } from "../../wire/message.ts";
+import { decodeMessage, isNewerFormat } from "../../wire/message.ts";
 import { type ApplyBounds, type ApplyOutcome, boundOf, noOutcome } from "./apply_outcome.ts";
 import { decideOnApplyError } from "./apply_policy.ts";
 import type { ArmedTables } from "../rows/armed_tables.ts";
@@ -17,13 +17,15 @@ import type { Connection } from "../connection.ts";
 import type { DueImages } from "../state/due_images.ts";
 import type { HiddenRows } from "./hidden_rows.ts";
 import type { ImageReader } from "./image_reader.ts";
-import { takePart } from "./message_parts.ts";
+import { MessageParts } from "./message_parts.ts";
+import { assertPlausible } from "./plausible_envelope.ts";
 import type { ParkedMessages, SoundMessage } from "./parked_messages.ts";
 import { Parking } from "./parking.ts";
 import type { PendingChanges } from "../capture/pending_changes.ts";
 import { quarantine, type QuarantinedMessage } from "./quarantine.ts";
 import type { StreamPositions } from "../state/stream_positions.ts";
 import { isOwnRun, TableApplier, UNKNOWN_TOP } from "./table_applier.ts";
+import type { UniqueAgreement } from "./unique_agreement.ts";
 
 /** A message as it stands in a stream. */
 export interface IncomingMessage {
@@ -36,6 +38,8 @@ export interface IncomingMessage {
   readonly payload: Uint8Array;
   /** In the original's format, which has no numbers, the publisher knows its echo: the log ids that it covers. */
   readonly echoTop: number | undefined;
+  /** Whether the transaction must not end behind it: what follows belongs to the same transactions of the application. */
+  readonly isFollowed?: boolean;
 }
 
 interface ApplierParts {
@@ -43,6 +47,7 @@ interface ApplierParts {
   readonly pending: PendingChanges;
   readonly hidden: HiddenRows;
   readonly journal: ConflictJournal;
+  readonly agreement: UniqueAgreement;
   readonly parked: ParkedMessages;
   readonly positions: StreamPositions;
   readonly images: DueImages;
@@ -56,10 +61,14 @@ export class Applier {
   readonly #parts: ApplierParts;
   readonly #tableApplier: TableApplier;
   readonly #parking: Parking;
+  readonly #messageParts: MessageParts;
 
   constructor(connection: Connection, parts: ApplierParts) {
     this.#connection = connection;
     this.#parts = parts;
+    this.#messageParts = new MessageParts(connection, (set) => {
+      parts.log.error("unfinished row dropped: too much of rows in parts waits for the rest", set);
+    });
     const tableApplier = this.#tableApplier = new TableApplier(connection, parts);
     this.#parking = new Parking({
       ...parts,
@@ -69,27 +78,38 @@ export class Applier {
     });
   }
 
-  /** Applies messages in order, at least the first. Call in a write transaction. Throws what "retry" and "stop" mean. */
+  /**
+   * Applies messages in order, at least the first, up to one of a newer format. Call in a write transaction. Throws what
+   * "retry" and "stop" mean.
+   */
   apply(messages: Iterable<IncomingMessage>, bounds: ApplyBounds): ApplyOutcome {
     const outcome = noOutcome();
     const { pending, positions } = this.#parts;
     const isFull = boundOf(outcome, bounds, this.#parts.applicant.nowMs);
     pending.load();
     for (const message of messages) {
+      if (isNewerFormat(message.format)) {
+        outcome.newerFormat = message;
+        break;
+      }
       this.#applyMessage(message, outcome);
       if (outcome.isUnfinished) break;
       outcome.messages++;
-      if (isFull()) break;
+      if (!message.isFollowed && isFull()) break;
     }
     this.#tableApplier.finish();
     positions.save();
     return outcome;
   }
 
-  /** Tries parked messages again, in order, until one does not fit or a bound is reached. Call in a write transaction. */
+  /**
+   * Tries parked messages again, in order, until one does not fit or a bound is reached, and brings hidden rows out that
+   * no row clashes with since an index is gone. Call in a write transaction.
+   */
   retryParked(bounds: ApplyBounds): ApplyOutcome {
     const outcome = noOutcome();
     this.#parts.pending.load();
+    this.#tableApplier.unhide();
     this.#parking.retry(outcome, boundOf(outcome, bounds, this.#parts.applicant.nowMs));
     this.#tableApplier.finish();
     return outcome;
@@ -151,13 +171,13 @@ export class Applier {
       };
     }
     const { envelope } = decoded;
-    this.#checkIdentity(envelope);
+    this.#checkIdentity(envelope, message);
     if (!this.#parts.positions.accept(stream, envelope.origin, envelope)) {
       outcome.ignored++;
       return undefined;
     }
     if (isOwnRun(this.#parts.applicant, envelope)) outcome.echoes.push({ stream, number: envelope.number });
-    const bytes = envelope.parts === 1 ? envelope.body : takePart(this.#connection, stream, envelope);
+    const bytes = envelope.parts === 1 ? envelope.body : this.#messageParts.take(stream, envelope);
     if (!bytes) return undefined;
     const body = decodeBody(bytes);
     assertTableName(body.table);
@@ -175,8 +195,18 @@ export class Applier {
     };
   }
 
-  #checkIdentity({ origin, run }: Envelope): void {
+  #checkIdentity(envelope: Envelope, { storedAt }: IncomingMessage): void {
+    const { origin, run } = envelope;
     const { nodeId, run: ownRun } = this.#parts.applicant;
+    try {
+      assertPlausible(envelope, storedAt);
+    } catch (error) {
+      if (!isOwnRun(this.#parts.applicant, envelope)) throw error;
+      throw new MarmotError("identity", `Cannot go on as node ${nodeId}: ${errorText(error)}`, {
+        hint: "Set the clock of this machine, or that of the NATS server, and start this node again.",
+        cause: error,
+      });
+    }
     if (origin !== nodeId || run <= ownRun) return;
     throw new MarmotError("identity", `Cannot go on as node ${nodeId}: another process uses this node id`, {
       hint: "Give every node an id of its own with -node-id, and start this one again.",

@@ -1,7 +1,7 @@
 /** What became of the messages of one apply transaction, and how large such a transaction may be. */
 import type { AppliedEvents } from "./batch_applier.ts";
 
-export interface ApplyOutcome extends AppliedEvents {
+export interface ApplyOutcome extends Omit<AppliedEvents, "republished"> {
   /** How many of the messages were taken; the others did not fit in the transaction's bounds. */
   messages: number;
   /** Own messages of this run that were read back. */
@@ -12,6 +12,10 @@ export interface ApplyOutcome extends AppliedEvents {
   ignored: number;
   /** Tables of which rows were logged to be published again: see unique_agreement.ts. */
   readonly republish: Set<string>;
+  /** The message that was not taken because a newer Marmot wrote it. */
+  newerFormat:
+    | { readonly stream: string; readonly sequence: number; readonly format: string | null }
+    | undefined;
 }
 
 /** Bounds of one transaction: at least one message is taken, then no more once either is reached. */
@@ -34,6 +38,7 @@ export function noOutcome(): ApplyOutcome {
     quarantined: 0,
     ignored: 0,
     republish: new Set(),
+    newerFormat: undefined,
   };
 }
 

@@ -5,7 +5,7 @@
  */
 import type { ChangeEvent, NodeId } from "../../wire/batch.ts";
 import type { BatchBody } from "../../wire/batch_codec.ts";
-import { isSameValue, type Value } from "../../wire/value.ts";
+import type { Value } from "../../wire/value.ts";
 import type { ArmedTable } from "../rows/armed_tables.ts";
 import { mapColumns } from "../rows/column_mapping.ts";
 import type { BatchMapping } from "../rows/row_access.ts";
@@ -13,9 +13,11 @@ import type { ConflictJournal, ConflictKind, RowName } from "./conflict_journal.
 import type { DueImages } from "../state/due_images.ts";
 import type { HiddenRows } from "./hidden_rows.ts";
 import type { ImageReader } from "./image_reader.ts";
+import { hasSameRow, isImageOf, keyed, type KeyedEvent, rowsOf } from "./keyed_events.ts";
 import { hasNull, type KeyIdentity } from "../schema/key.ts";
 import type { SoundMessage } from "./parked_messages.ts";
 import type { PendingChanges } from "../capture/pending_changes.ts";
+import type { UniqueAgreement } from "./unique_agreement.ts";
 
 /** Who is applying. */
 export interface Applicant {
@@ -37,19 +39,15 @@ export interface AppliedEvents {
   echoed: number;
   /** Whether the message has to be applied again: it has deleted some rows, and there are more to delete. */
   isUnfinished: boolean;
+  /** Rows that are to be published again: see unique_agreement.ts. */
+  republished: number;
 }
 
 export interface Incoming {
-  readonly message: Pick<SoundMessage, "stream" | "sequence" | "origin" | "top" | "isInParts">;
+  readonly message: Pick<SoundMessage, "stream" | "sequence" | "origin" | "run" | "top" | "isInParts">;
   readonly body: BatchBody;
   /** Whether it is an event of this run of this node. */
   readonly isEcho: boolean;
-}
-
-interface KeyedEvent {
-  readonly event: ChangeEvent;
-  readonly key: readonly Value[];
-  readonly identity: KeyIdentity;
 }
 
 /** One message while it is applied. */
@@ -64,12 +62,15 @@ interface Application extends Incoming {
   readonly settled: ReadonlySet<KeyIdentity>;
   /** Of an own message: the rows of which an own table image has still to tell. See image_reader.ts. */
   readonly spared: ((key: readonly Value[]) => boolean) | undefined;
+  /** Whether a node is known that displaces other rows than this one, by other UNIQUE indexes. */
+  readonly isDisputed: boolean;
 }
 
 export interface BatchApplierParts {
   readonly pending: PendingChanges;
   readonly hidden: HiddenRows;
   readonly journal: ConflictJournal;
+  readonly agreement: UniqueAgreement;
   readonly applicant: Applicant;
   readonly images: DueImages;
   readonly imageReader: ImageReader;
@@ -79,6 +80,7 @@ export class BatchApplier {
   readonly #pending: PendingChanges;
   readonly #hidden: HiddenRows;
   readonly #journal: ConflictJournal;
+  readonly #agreement: UniqueAgreement;
   readonly #applicant: Applicant;
   readonly #dueImages: DueImages;
   readonly #images: ImageReader;
@@ -87,6 +89,7 @@ export class BatchApplier {
     this.#pending = parts.pending;
     this.#hidden = parts.hidden;
     this.#journal = parts.journal;
+    this.#agreement = parts.agreement;
     this.#applicant = parts.applicant;
     this.#dueImages = parts.images;
     this.#images = parts.imageReader;
@@ -109,6 +112,8 @@ export class BatchApplier {
     const settled = this.#settle(table, { message, mapping, events: isUnfinished ? [] : told, isEcho });
     const spared = isOwn ? this.#images.spared(table) : undefined;
     for (const { key, identity } of spared ? told : []) if (spared?.(key)) settled.add(identity);
+    const isTelling = message.run !== null && !isOwn;
+    const republished = isTelling ? this.#agreement.note(table, message.origin, body.uniqueSignature) : 0;
     const application: Application = {
       table,
       message,
@@ -120,6 +125,7 @@ export class BatchApplier {
       settled,
       spared,
       isEcho,
+      isDisputed: this.#agreement.isDisputed(table),
     };
     const result: AppliedEvents = {
       written: 0,
@@ -128,6 +134,7 @@ export class BatchApplier {
       hidden: 0,
       echoed: settled.size,
       isUnfinished,
+      republished,
     };
     for (const event of events) this.#hidden.drop(table.id, event.identity);
     for (const event of events) {
@@ -170,8 +177,11 @@ export class BatchApplier {
     const settled = new Set<KeyIdentity>();
     const isOwn = message.origin === this.#applicant.nodeId;
     const inherited = this.#applicant.parents.get(message.origin);
+    const isWhole = mapping.columns.targets.length === table.schema.columns.length;
     for (const event of events) {
       const { identity } = event;
+      // A column came since: the row goes out again with it.
+      if (isOwn && event.event.kind !== "delete" && !isWhole) continue;
       if (isEcho) {
         if (this.#pending.settle(table.id, identity, message.top)) settled.add(identity);
       } else if (isOwn) {
@@ -204,7 +214,7 @@ export class BatchApplier {
     const { table } = application;
     let isBlocked = false;
     for (const row of rowsOf(keyedEvent.event)) {
-      this.#displaceHidden(application, row);
+      this.#displaceHidden(application, row, result);
       isBlocked = this.#displaceClashes(application, { row, identity: keyedEvent.identity }, result) ||
         isBlocked;
     }
@@ -265,6 +275,7 @@ export class BatchApplier {
     table.rows.delete(row.key);
     // A backfill entry of the row stays: nodes that hold another version of it learn that it is gone.
     this.#noteDisplaced(application, row.key);
+    if (!isComing && application.isDisputed) this.#publish(application, row.key, result);
   }
 
   /** Whoever has displaced a row publishes that it is gone, should the stream lose the message that did it. */
@@ -272,7 +283,7 @@ export class BatchApplier {
     if (message.origin === this.#applicant.nodeId) this.#pending.noteDisplaced(table.id, key);
   }
 
-  #displaceHidden(application: Application, row: readonly Value[]): void {
+  #displaceHidden(application: Application, row: readonly Value[], result: AppliedEvents): void {
     const { table, mapping } = application;
     const hiddenRows = this.#hidden.all(table.id);
     if (hiddenRows.length === 0) return;
@@ -280,15 +291,22 @@ export class BatchApplier {
     for (const hidden of hiddenRows) {
       const event = hidden.body.events[0];
       if (event === undefined || application.inBatch.has(hidden.identity)) continue;
-      const { columns } = mapColumns(table, hidden.body);
-      const held = rowsOf(event).flatMap((row) => [table.clashes.identities(columns, row)]);
+      const hiddenMapping = mapColumns(table, hidden.body);
+      const held = rowsOf(event).map((row) => table.clashes.identities(hiddenMapping.columns, row));
       if (!held.some((of) => of.some((identity, i) => identity !== null && identity === incoming[i]))) {
         continue;
       }
       this.#record(application, "hidden-dropped", { losing: hidden.body, losingOrigin: hidden.origin });
-      this.#noteDisplaced(application, keyed(table, mapColumns(table, hidden.body), event).key);
+      const { key } = keyed(table, hiddenMapping, event);
+      this.#noteDisplaced(application, key);
       this.#hidden.drop(table.id, hidden.identity);
+      if (application.isDisputed) this.#publish(application, key, result);
     }
+  }
+
+  #publish({ table }: Application, key: readonly Value[], result: AppliedEvents): void {
+    this.#agreement.publish(table, key);
+    result.republished++;
   }
 
   #write(
@@ -342,40 +360,4 @@ export class BatchApplier {
       atMs: this.#applicant.nowMs(),
     });
   }
-}
-
-function keyed(table: ArmedTable, mapping: BatchMapping, event: ChangeEvent): KeyedEvent {
-  const key = event.kind === "upsert"
-    ? mapping.keyInRow.map((index) => event.row[index] ?? null)
-    : mapping.keyInKey.map((index) => event.key[index] ?? null);
-  return { event, key, identity: table.rows.identityOf(key) };
-}
-
-/** The rows that an event brings. */
-function rowsOf(event: ChangeEvent): readonly (readonly Value[])[] {
-  if (event.kind === "upsert") return [event.row];
-  return event.kind === "list" ? event.rows : [];
-}
-
-/** Whether the table holds what the event says, in all columns that the event has. */
-function isImageOf(table: ArmedTable, { columns }: BatchMapping, { event, key }: KeyedEvent): boolean {
-  const here = table.rows.read(key);
-  const there = event.kind === "delete" ? [] : event.kind === "list" ? event.rows : [event.row];
-  if (here.length !== there.length) return false;
-  const left = [...here];
-  return there.every((row) => {
-    const wanted = columns.sources.map((source) => row[source] ?? null);
-    const at = left.findIndex((candidate) => isSameRow(columns.targets, candidate, wanted));
-    if (at !== -1) left.splice(at, 1);
-    return at !== -1;
-  });
-}
-
-function hasSameRow(rows: readonly Value[][], { columns }: BatchMapping, row: readonly Value[]): boolean {
-  const wanted = columns.sources.map((source) => row[source] ?? null);
-  return rows.some((candidate) => isSameRow(columns.targets, candidate, wanted));
-}
-
-function isSameRow(targets: readonly number[], row: readonly Value[], wanted: readonly Value[]): boolean {
-  return targets.every((target, i) => isSameValue(row[target], wanted[i]));
 }

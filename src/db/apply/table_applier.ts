@@ -59,23 +59,42 @@ export class TableApplier {
       (message.run === null && message.top !== UNKNOWN_TOP);
     this.#suspendTriggers(table);
     if (table.schema.keyKind === "rowid") this.#touched.add(table);
-    const ended = this.#parts.pending.ended;
-    try {
-      const events = this.#connection.savepoint(() => this.#batches.apply(table, { message, body, isEcho }));
+    outcome.isUnfinished = false;
+    return this.#undoWhereItDoesNotFit(() => {
+      const events = this.#batches.apply(table, { message, body, isEcho });
       outcome.written += events.written;
       outcome.overwritten += events.overwritten;
       outcome.displaced += events.displaced;
       outcome.hidden += events.hidden;
       outcome.echoed += events.echoed;
       outcome.isUnfinished = events.isUnfinished;
+      if (events.republished > 0) outcome.republish.add(table.schema.name);
+    });
+  }
+
+  /** Brings out the hidden rows that no row clashes with any more, of all tables that they fit. */
+  unhide(): void {
+    for (const id of this.#parts.hidden.tables()) {
+      const table = this.#parts.tables.byId(id);
+      if (!table) continue;
+      this.#suspendTriggers(table);
+      this.#undoWhereItDoesNotFit(() => this.#batches.unhide(table));
+    }
+  }
+
+  /** Runs work in a savepoint. Returns why it was undone, undefined where it was not. */
+  #undoWhereItDoesNotFit(work: () => void): string | undefined {
+    const ended = this.#parts.pending.ended;
+    try {
+      this.#connection.savepoint(work);
       return undefined;
     } catch (error) {
       if (decideOnApplyError(error) !== "park") throw error;
-      outcome.isUnfinished = false;
       // What the savepoint has undone in the tables is undone in memory too.
       this.#parts.hidden.load();
       this.#parts.journal.load();
       this.#parts.images.load();
+      this.#parts.agreement.load();
       this.#parts.pending.undo(ended, this.#parts.applicant.nowMs());
       return errorText(error);
     }

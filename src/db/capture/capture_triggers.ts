@@ -45,6 +45,24 @@ export function captureSignature(table: TableSchema): string {
   return JSON.stringify([table.keyKind, table.key, table.rowidName, indexes, defaults]);
 }
 
+/**
+ * A UNIQUE index whose victims are not seen when a row is inserted without its INTEGER PRIMARY KEY: in a BEFORE INSERT
+ * trigger that is -1 until SQLite has chosen it, and the index computes with it. Undefined where there is none.
+ * Source: https://www.sqlite.org/lang_createtrigger.html, section 3.
+ */
+export function indexOverAutomaticKey(table: TableSchema): string | undefined {
+  if (table.keyKind === "declared") return undefined;
+  const keyName = table.columns[table.key[0] ?? -1]?.name;
+  const names = new Set(["rowid", "_rowid_", "oid", ...(keyName ? [foldName(keyName)] : [])]);
+  const others = new Set(table.columns.flatMap(({ name }) => name === null ? [] : [foldName(name)]));
+  if (keyName) others.delete(foldName(keyName));
+  return table.uniqueIndexes.find((index) => {
+    if (index.positions !== null) return false;
+    const words = wordsOf([...index.terms, index.where ?? ""].join(" "));
+    return [...names].some((name) => words.has(name) && !others.has(name));
+  })?.name;
+}
+
 /** All capture triggers of a table. */
 export function captureTriggers(table: TableSchema, tableId: number): CaptureTrigger[] {
   const make = (suffix: string, when: string, body: string): CaptureTrigger => {

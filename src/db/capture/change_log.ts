@@ -6,7 +6,7 @@ import type { Value } from "../../wire/value.ts";
 import type { Connection } from "../connection.ts";
 import { ExactSelect } from "../rows/exact_select.ts";
 import { quoteIdentifier } from "../schema/identifiers.ts";
-import { columnAt } from "../rows/row_access.ts";
+import { columnAt, placeholder } from "../rows/row_access.ts";
 import type { TableSchema } from "../schema/schema.ts";
 import { CHANGE_LOG, entryKinds, keyWidth, SETTLED } from "../state/state_tables.ts";
 
@@ -49,6 +49,15 @@ export class ChangeLog {
       `INSERT INTO ${CHANGE_LOG} (table_id, kind${columns}) ` +
         `SELECT ${tableId}, ${entryKinds.backfill}, ${key.join(", ")} FROM ${quoteIdentifier(table.name)}`,
     );
+  }
+
+  /** Logs one key as backfill: what its row is now, or that there is none. */
+  backfillKey(tableId: number, key: readonly Value[]): void {
+    const columns = key.map((_, i) => `, k${i}`).join("");
+    this.connection.statement(
+      `INSERT INTO ${CHANGE_LOG} (table_id, kind${columns}) ` +
+        `VALUES (${tableId}, ${entryKinds.backfill}, ${key.map(placeholder).join(", ")})`,
+    ).run(key);
   }
 
   /** Gives the entries of one table to another: the table was made anew under a new id. */

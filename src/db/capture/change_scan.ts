@@ -42,14 +42,16 @@ export interface ScanResult {
 /** Call inside a transaction. */
 export function scanChanges(log: ChangeLog, tables: ArmedTables, request: ScanRequest): ScanResult {
   const start = Math.min(...request.after.values());
-  const entries = log.read(start, request.maxEntries);
+  // One more than asked for tells whether there are more.
+  const entries = log.read(start, request.maxEntries + 1);
   const sets = new Map<string, ChangeSet>();
   const seen = new Map<number, Set<KeyIdentity>>();
   let bytes = 0;
   let count = 0;
   let to = start;
   let hasFalseVictims = false;
-  let isAtEnd = entries.length < request.maxEntries;
+  let isAtEnd = entries.length <= request.maxEntries;
+  if (!isAtEnd) entries.pop();
   for (const entry of entries) {
     if (bytes >= request.maxBytes || entry.id > request.upTo) {
       isAtEnd = false;

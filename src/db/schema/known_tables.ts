@@ -67,23 +67,31 @@ export function noteColumns(memory: TableMemory, columns: (string | null)[], typ
   const gone = before.filter((name): name is string =>
     name !== null && !here.has(name) && !renamed.has(name)
   );
-  memory.droppedColumns = [...new Set([...memory.droppedColumns, ...gone])].filter((name) => !here.has(name));
+  // Former names of a column go with it: a new one of its last name is another column.
+  const former = Object.keys(memory.renamedColumns).filter((name) =>
+    gone.includes(memory.renamedColumns[name] ?? "")
+  );
   for (const name of Object.keys(memory.renamedColumns)) {
-    if (here.has(name)) delete memory.renamedColumns[name];
+    if (here.has(name) || former.includes(name)) delete memory.renamedColumns[name];
   }
+  memory.droppedColumns = [...new Set([...memory.droppedColumns, ...gone, ...former])]
+    .filter((name) => !here.has(name));
   const known = new Set([...before, ...renamed.values()]);
   memory.columns = columns;
   memory.types = types;
   return columns.some((name) => !known.has(name));
 }
 
-/** RENAME COLUMN keeps count, position and type; the old names are gone and the new ones were not there. */
+/**
+ * RENAME COLUMN keeps position and type; the old names are gone and the new ones were not there. ADD COLUMN comes behind
+ * them. A last column that was dropped while another of its type was added, both unseen, is taken for a renamed one.
+ */
 function findRenamed(memory: TableMemory, columns: (string | null)[], types: string[]): Map<string, string> {
   const renamed = new Map<string, string>();
-  if (columns.length !== memory.columns.length) return renamed;
+  if (columns.length < memory.columns.length) return renamed;
   const before = new Set(memory.columns);
   const now = new Set(columns);
-  for (let i = 0; i < columns.length; i++) {
+  for (let i = 0; i < memory.columns.length; i++) {
     const from = memory.columns[i];
     const to = columns[i];
     if (from === to) continue;

@@ -157,6 +157,14 @@ const DEFINITIONS = [
     PRIMARY KEY (table_id, origin)
   ) WITHOUT ROWID`,
 
+  // Origins whose UNIQUE indexes on a table are not this node's.
+  `CREATE TABLE IF NOT EXISTS __marmot__unique (
+    table_id INTEGER NOT NULL,        -- __marmot__table.id
+    origin TEXT NOT NULL,             -- node id, decimal
+    signature TEXT NOT NULL,          -- as in its messages
+    PRIMARY KEY (table_id, origin)
+  ) WITHOUT ROWID`,
+
   // What lost: rows and events that another change replaced without having seen them.
   `CREATE TABLE IF NOT EXISTS __marmot__conflict (
     id INTEGER PRIMARY KEY,
