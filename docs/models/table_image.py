@@ -23,9 +23,9 @@ The rules of the image, each with the variant that leaves it out (no-hidden, no-
     first         and deletes before its rows come: else these clash with rows that are to leave.
   7 untouched     deleting a range may take several transactions; in each it is looked at anew what is pending.
   8 restart       the place that the image has reached is kept with the cursor: after a crash it goes on there or earlier.
-`full` has all rules; each other variant must fail. Measured: full 0 of 110,000 histories; of 30,000 each: no-cas 1,788, parked 20,
-no-pending 1,522, no-shield 310, no-position 5, no-id 274, no-numbers 476, no-deletions 2,303, no-restart 413, no-changes 2,
-own-writes 121, own-displaces 49.
+`full` has all rules; each other variant must fail. Measured: full 0 of 110,000 histories; of 30,000 each: no-cas 1,745, parked 19,
+no-pending 1,501, no-shield 249, no-position 7, no-id 259, no-numbers 516, no-deletions 2,416, no-restart 469, no-changes 2,
+own-writes 133, own-displaces 64.
 Usage: table_image.py HISTORIES [VARIANT [FIRST_SEED]]     e.g. table_image.py 100000; all variants: table_image.py 20000 every"""
 import multiprocessing, random, sys, time
 from collections import namedtuple
