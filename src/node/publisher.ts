@@ -23,7 +23,7 @@ const BACKOFF = { firstMs: 20, maxMs: 5000 };
 export type PublisherParts =
   & Omit<ChangeScannerParts, "router">
   & Omit<MessageSenderParts, "echoes" | "onFailure" | "onDone">
-  & Omit<CheckedPublisherParts, "scanner" | "sender">;
+  & Omit<CheckedPublisherParts, "router" | "scanner" | "sender">;
 
 export class Publisher {
   readonly #parts: PublisherParts;
@@ -53,7 +53,12 @@ export class Publisher {
       onFailure: (state, { top }, error) => this.#noteFailure(state, top, error),
       onDone: () => this.wake(),
     });
-    this.#checked = new CheckedPublisher({ ...parts, scanner: this.#scanner, sender: this.#sender });
+    this.#checked = new CheckedPublisher({
+      ...parts,
+      router: this.#router,
+      scanner: this.#scanner,
+      sender: this.#sender,
+    });
     this.#shards = Array.from(
       { length: parts.streams.shards },
       (_, i) => new ShardPublishing(i + 1, MAX_IN_FLIGHT[wireFormat]),
@@ -127,9 +132,11 @@ export class Publisher {
   }
 
   async #drive(): Promise<void> {
+    const due = this.#shards.filter(({ phase, shard }) => phase === "open" && this.#isImageDue(shard));
+    if (due.length > 0) this.#recover(due.map((state) => state.shard));
     for (const state of this.#shards) {
       if (state.phase === "reading" && this.#parts.cursorOf(state.shard) >= state.readTo) {
-        state.phase = state.checkedTo > 0 ? "checked" : "open";
+        state.phase = state.checkedTo > 0 || this.#isImageDue(state.shard) ? "checked" : "open";
         if (state.phase === "checked") this.#start(() => this.#publishChecked(state));
         this.#isBehind = true;
       }
@@ -142,6 +149,10 @@ export class Publisher {
         return;
       }
     }
+  }
+
+  #isImageDue(shard: number): boolean {
+    return this.#checked.images.tablesDue(shard).length > 0;
   }
 
   /** Publishes what the ready shards have behind their positions. False if there may be more that cannot go now. */

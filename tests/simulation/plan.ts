@@ -14,7 +14,8 @@ import { drawTransaction, type GainedColumn } from "./workload.ts";
  * "drawn" tables of random shapes; "retention": streams keep few messages; "files": an older copy of a database
  * comes back, or is started as another node; "rollout": columns and tables are added on one node after the other;
  * "migration": columns are renamed and dropped and UNIQUE indexes made likewise; "unsafe broker":
- * streams that are rolled back or made anew, also where each node writes rows of its own.
+ * streams that are rolled back or made anew, also where each node writes rows of its own; "window": the application takes
+ * the capture triggers away and writes, on one node where only one writes.
  */
 export const MODES = [
   "any",
@@ -24,10 +25,10 @@ export const MODES = [
   "drawn",
   "retention",
   "files",
-  "unsafe broker",
   "rollout",
   "migration",
   "unsafe broker",
+  "window",
 ] as const;
 export type Mode = typeof MODES[number];
 
@@ -45,13 +46,14 @@ const USUAL_MODES: readonly Mode[] = [
   "retention",
   "files",
   "unsafe broker",
+  "window",
 ];
 
 /** Where in Marmot's next transaction something happens: at its n-th statement, at its COMMIT, or right behind that. */
 export type TransactionPoint = number | "commit" | "committed";
 
 type Action =
-  | { readonly kind: "write"; readonly statements: readonly string[] }
+  | { readonly kind: "write" | "write without capture"; readonly statements: readonly string[] }
   | {
     readonly kind:
       | "crash"
@@ -108,6 +110,7 @@ export interface Plan {
 export type Ownership = "any" | "sole" | "own" | "turns";
 
 function drawOwnership(random: Random, mode: Mode): Ownership {
+  if (mode === "window") return random.pick(["sole", "any", "any"]);
   if (mode === "unsafe broker") return random.pick(["own", "own", "any"]);
   return mode === "sole" || mode === "own" || mode === "turns" ? mode : "any";
 }
@@ -140,6 +143,7 @@ const OWN_STEPS: Partial<Record<Mode, readonly Action["kind"][]>> = {
   migration: ["alter", "alter", "alter"],
   retention: ["stall", "crash", "start"],
   "unsafe broker": ["make anew", "roll back", "roll back"],
+  window: ["write without capture", "write without capture"],
 };
 
 const NARROW_STEPS: readonly Action["kind"][] = [
@@ -264,6 +268,7 @@ function drawAction(
 ): Action {
   switch (kind) {
     case "write":
+    case "write without capture":
       return { kind, statements: draw() };
     case "crash inside":
     case "busy":

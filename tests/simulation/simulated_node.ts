@@ -105,6 +105,7 @@ export class SimulatedNode {
       nowMs: () => life.nowMs(),
       log: silentLog,
       busyTimeoutMs: 0,
+      maxImageDeletes: 100,
     });
     this.#sabotage = new Sabotage(replica.connection);
     const streams = this.streams = new MemoryStreams(server, life, this.parts.distance);
@@ -159,6 +160,16 @@ export class SimulatedNode {
     transact(this.application, statements);
     if (this.parts.oracle) transact(this.parts.oracle, statements);
     return this.#touchesSince(before);
+  }
+
+  /** The same, in a transaction that takes the capture triggers away first. */
+  writeWithoutCapture(statements: readonly string[]): void {
+    const triggers = this.#reader.rows(
+      "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name GLOB '__marmot__[0-9]*'",
+    );
+    this.#writes++;
+    transact(this.application, [...triggers.map(([name]) => `DROP TRIGGER ${name}`), ...statements]);
+    if (this.parts.oracle) transact(this.parts.oracle, statements);
   }
 
   /** A change of the schema, by the application; nothing happens where it was made before. Returns the rows it touched. */
@@ -222,6 +233,7 @@ export class SimulatedNode {
     if (this.isLeftBehind(server)) return undefined;
     const pending = this.#reader.count("__marmot__change_log WHERE kind <> 3");
     if (pending > 0) return `${pending} entries pending`;
+    if (this.#reader.count("__marmot__image WHERE is_done = 0") > 0) return "a table image is due";
     for (let shard = 1; shard <= server.shards; shard++) {
       const cursor = this.cursor(shard);
       if (cursor !== server.lastSequence(shard)) {

@@ -119,7 +119,7 @@ export class World implements Surroundings {
   }
 
   async #take(step: Step): Promise<void> {
-    if (step.kind === "write") return this.#write(step.node, step.statements);
+    if (step.kind === "write" || step.kind === "write without capture") return this.#write(step);
     if (step.kind === "wait") return;
     if (step.kind === "start") return this.#startDead();
     if (step.kind === "reconnect") return this.#reconnect();
@@ -195,11 +195,12 @@ export class World implements Surroundings {
     }
   }
 
-  #write(id: number, statements: readonly string[]): void {
+  #write({ node: id, kind, statements }: Extract<Step, { statements: unknown }>): void {
     const node = this.#whoWrites(id);
     if (!node || node.isLocked) return;
-    this.ledger.noteTouches(node.id, node.write(statements));
-    this.#note(`node ${node.id} writes ${statements.join("; ")}`);
+    if (kind === "write") this.ledger.noteTouches(node.id, node.write(statements));
+    else node.writeWithoutCapture(statements);
+    this.#note(`node ${node.id} ${kind.replace("write", "writes")} ${statements.join("; ")}`);
   }
 
   /** The node that a writing step means: by mode it may be another. */
