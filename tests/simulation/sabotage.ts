@@ -9,18 +9,28 @@ export class Sabotage {
   #strike: () => void = () => {};
   #statements = 0;
 
-  constructor(connection: Connection) {
+  /** `onPoint` is called before every statement of a transaction, before COMMIT and behind it. */
+  constructor(connection: Connection, onPoint: () => void = () => {}) {
     const statement = connection.statement.bind(connection);
     const exec = connection.exec.bind(connection);
     connection.statement = (sql) => {
-      if (this.#at !== undefined && connection.isInTransaction) this.#reach(++this.#statements);
+      if (connection.isInTransaction) {
+        onPoint();
+        this.#reach(++this.#statements);
+      }
       return statement(sql);
     };
     connection.exec = (sql) => {
       if (sql.startsWith("BEGIN")) this.#statements = 0;
-      if (sql === "COMMIT") this.#reach("commit");
+      if (sql === "COMMIT") {
+        onPoint();
+        this.#reach("commit");
+      }
       exec(sql);
-      if (sql === "COMMIT") this.#reach("committed");
+      if (sql === "COMMIT") {
+        onPoint();
+        this.#reach("committed");
+      }
     };
   }
 

@@ -67,6 +67,13 @@ export class SimulatedNode {
   readonly stopped = new Set<string>();
   /** Copies of the file, oldest first. */
   readonly copies: string[] = [];
+  /**
+   * How many points it has passed, since its application first wrote, at which a process can end: statements, commits, and
+   * moments after it has waited.
+   */
+  points = 0;
+  /** Where its process ends, once. */
+  crashAtPoint = Infinity;
   #reader: DatabaseReader;
   /** Changes by the application itself, which its own data_version does not tell. */
   #writes = 0;
@@ -97,7 +104,7 @@ export class SimulatedNode {
   }
 
   start({ time, server, random, idleLookMs }: Surroundings): void {
-    const life = this.#life = new Life(time);
+    const life = this.#life = new Life(time, () => this.#pass());
     const replica = this.#replica = Replica.open(this.path, {
       nodeId: BigInt(this.id),
       makeNodeId: () => BigInt(this.id),
@@ -107,7 +114,9 @@ export class SimulatedNode {
       busyTimeoutMs: 0,
       maxImageDeletes: 100,
     });
-    this.#sabotage = new Sabotage(replica.connection);
+    this.#sabotage = new Sabotage(replica.connection, () => {
+      if (this.#pass()) throw new CrashError("crashed in a transaction");
+    });
     const streams = this.streams = new MemoryStreams(server, life, this.parts.distance);
     this.stopped.clear();
     const node = new Node(replica, { clock: life, random: random.next, streams, log: this.#log() }, {
@@ -125,6 +134,13 @@ export class SimulatedNode {
     if (this.#life) this.#life.isOver = true;
     this.#replica?.close();
     this.#replica = undefined;
+  }
+
+  /** Passes a point at which a process can end, and returns whether it does. */
+  #pass(): boolean {
+    if (this.#writes === 0 || ++this.points !== this.crashAtPoint || !this.#life) return false;
+    this.#life.isOver = true;
+    return true;
   }
 
   /** Ends the process in its next transaction: at a point of it, or where it looks at its clock. */
