@@ -324,9 +324,8 @@ export class Replica {
 
   /** Tables of which an image has to be published, but for those of which events wait that were not applied here. */
   tablesOfDueImages(): ArmedTable[] {
-    return this.#images.all().flatMap((due) => this.tables.byId(due.tableId) ?? []).filter((
-      { schema, memory },
-    ) => ![schema.name, ...memory.formerNames].some((name) => this.#parked.isParked(name)));
+    return this.#images.all().flatMap((due) => this.tables.byId(due.tableId) ?? [])
+      .filter((table) => this.#parked.queueOf(table.names) === undefined);
   }
 
   /**

@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { shardOfTable } from "../../src/wire/routing.ts";
+import { subjectOf } from "../simulation/memory_server.ts";
 import { Rollout } from "./rollout.ts";
 
 /** One step of a rollout, and how applications write once their node has made it. `n` is another number each time. */
@@ -20,19 +21,14 @@ interface Case {
   readonly steps: readonly Step[];
   /** How long messages may wait for a table that was dropped: it may be half of a rebuild. */
   readonly lingerMs?: number;
-  /** Each node writes rows of its own: messages under the new name and under the former one pass each other. */
-  readonly hasOwnRows?: boolean;
   /** Each step is made on all nodes, and read by all, before the next: one name means two columns. */
   readonly isStepwise?: boolean;
 }
 
-/** Added to `n` once for each node id, where nodes have rows of their own. */
-const OWNER = 1e9;
-
 /** Writes on a table of these columns, on few rows, so that nodes meet. */
 function writes(table: string, ...columns: string[]): (n: number) => string {
   return (n) => {
-    const id = n % 4 + 10 * Math.floor(n / OWNER);
+    const id = n % 4;
     const values = columns.map((column) => `'${column}${n}'`);
     if (n % 7 === 0) return `DELETE FROM ${table} WHERE id = ${id}`;
     if (n % 3 === 0) return `UPDATE ${table} SET ${columns[0]} = ${values[0]} WHERE id = ${id}`;
@@ -102,7 +98,6 @@ const CASES: readonly Case[] = [
     schema: T,
     before: writes("t", "a", "b"),
     steps: [{ sql: "ALTER TABLE t RENAME TO renamed", write: writes("renamed", "a", "b") }],
-    hasOwnRows: true,
   },
   {
     name: "RENAME TO, and a column added",
@@ -112,7 +107,25 @@ const CASES: readonly Case[] = [
       { sql: "ALTER TABLE t RENAME TO renamed", write: writes("renamed", "a", "b") },
       { sql: "ALTER TABLE renamed ADD COLUMN c TEXT", write: writes("renamed", "b", "c") },
     ],
-    hasOwnRows: true,
+  },
+  {
+    name: "RENAME TO, twice",
+    schema: T,
+    before: writes("t", "a", "b"),
+    steps: [
+      { sql: "ALTER TABLE t RENAME TO second", write: writes("second", "a", "b") },
+      { sql: "ALTER TABLE second RENAME TO third", write: writes("third", "a", "b") },
+    ],
+  },
+  {
+    name: "RENAME TO, then another table of the old name",
+    schema: T,
+    before: writes("t", "a", "b"),
+    steps: [
+      { sql: "ALTER TABLE t RENAME TO renamed", write: writes("renamed", "a", "b") },
+      { sql: T, write: (n) => writes(n % 2 === 0 ? "renamed" : "t", "a", "b")(n) },
+    ],
+    isStepwise: true,
   },
   {
     name: "CREATE TABLE",
@@ -149,7 +162,7 @@ for (const { name, ...rollout } of CASES) {
 }
 
 async function roll(
-  { schema, before, steps, lingerMs = 0, hasOwnRows = false, isStepwise = false }: Omit<Case, "name">,
+  { schema, before, steps, lingerMs = 0, isStepwise = false }: Omit<Case, "name">,
   { order, pauseMs, isByNode, seed }: {
     order: readonly number[];
     pauseMs: number;
@@ -166,10 +179,7 @@ async function roll(
   const writeAll = async () => {
     for (let left = 3 * order.length; left > 0; left--) {
       const id = random.pick(order);
-      world.sql(
-        id,
-        write.get(id)?.(1 + random.below(1000) + 1000 * n++ + (hasOwnRows ? id * OWNER : 0)) ?? "",
-      );
+      world.sql(id, write.get(id)?.(1 + random.below(1000) + 1000 * n++) ?? "");
       await world.time.pass(random.pick([0, 0, 1, pauseMs]));
     }
   };
@@ -219,4 +229,21 @@ Deno.test("a stream that a newer Marmot writes to is stopped, and the node goes 
   assert.deepEqual(world.rows(2, "SELECT id FROM t"), [], "nothing behind it is applied");
   assert.deepEqual(world.rows(2, "SELECT count(*) FROM __marmot__quarantine"), [[0]]);
   for (const node of world.nodes) assert.equal(node.failure, undefined);
+});
+
+Deno.test("messages of a table go to the subject of its first name, from nodes that have renamed it and others", async () => {
+  using world = new Rollout({ nodes: 2, schema: T, shards: 1 });
+  await world.rest();
+  world.sql(1, "ALTER TABLE t RENAME TO renamed; INSERT INTO renamed (id) VALUES (1)");
+  world.sql(2, "INSERT INTO t (id) VALUES (2)");
+  await world.rest();
+  // An image, which goes on a condition: its subject is that of the changes.
+  world.sql(1, "DROP TABLE renamed; CREATE TABLE renamed (id INTEGER PRIMARY KEY, a TEXT, b TEXT)");
+  await world.rest();
+  world.sql(2, "ALTER TABLE t RENAME TO renamed");
+  await world.converge();
+  const subjects = world.server.log(1).map((message) => message.subject);
+  assert.ok(subjects.length >= 3);
+  assert.deepEqual([...new Set(subjects)], [subjectOf(1, "t")]);
+  assert.deepEqual(world.rows(2, "SELECT id FROM renamed"), []);
 });

@@ -12,7 +12,13 @@ import { keyOrderOf } from "../rows/key_ranges.ts";
 import type { DueImages } from "../state/due_images.ts";
 import type { Connection } from "../connection.ts";
 import { foldName, quoteIdentifier } from "../schema/identifiers.ts";
-import { type KnownTable, noteColumns, readKnownTables, writeKnownTable } from "../schema/known_tables.ts";
+import {
+  type KnownTable,
+  noteColumns,
+  readKnownTables,
+  tellableNames,
+  writeKnownTable,
+} from "../schema/known_tables.ts";
 import { readMeta, writeMeta } from "../state/meta.ts";
 import { backfillRenumbered, noteHighestRowid } from "./rowid_keys.ts";
 import { type ExcludedTable, readSchema, type TableSchema } from "../schema/schema.ts";
@@ -113,7 +119,10 @@ export function armTables(
   connection.forgetStatements();
   log.forgetStatements();
   policy.setReplicated(report.tables.map((table) => table.schema.name));
-  for (const table of report.tables) table.clashes.prepare();
+  for (const table of report.tables) {
+    table.clashes.prepare();
+    table.formerNames = tellableNames(arming.known, table.identity);
+  }
   return report;
 }
 
@@ -199,7 +208,10 @@ function findKnown(arming: Arming, schema: TableSchema): KnownTable | undefined 
     const triggers = arming.triggers.get(known.id);
     return triggers !== undefined && foldName(triggers.tableName) === folded;
   });
-  const byName = arming.known.findLast((known) => foldName(known.name) === folded);
+  // One whose triggers are on another table was renamed: this one only took its name.
+  const byName = arming.known.findLast((known) =>
+    foldName(known.name) === folded && !isElsewhere(arming, known, folded)
+  );
   if (!byTrigger || !byName || byTrigger === byName) return byTrigger ?? byName;
   // A table was rebuilt: the new one took the old one's name, and what was captured on both belongs together.
   arming.log.moveEntries(byTrigger.id, byName.id);
@@ -208,6 +220,11 @@ function findKnown(arming: Arming, schema: TableSchema): KnownTable | undefined 
   writeKnownTable(arming.connection, byTrigger);
   dropTriggers(arming, byTrigger.id);
   return byName;
+}
+
+function isElsewhere(arming: Arming, known: KnownTable, folded: string): boolean {
+  const triggers = arming.triggers.get(known.id);
+  return triggers !== undefined && foldName(triggers.tableName) !== folded;
 }
 
 function newKnownTable(arming: Arming, schema: TableSchema): KnownTable {
