@@ -97,13 +97,25 @@ export class Armer {
 
   /** Does what a command has left for the node: takes up messages in quarantine, goes on behind discarded events. */
   async #doAsRequested(signal: AbortSignal): Promise<void> {
-    const { replica, clock } = this.#parts;
+    const { clock } = this.#parts;
     if (clock.nowMs() - this.#askedAtMs < REQUEST_INTERVAL_MS) return;
     this.#askedAtMs = clock.nowMs();
-    const isNew = await this.#whileBusy(() => replica.takeOperatorRequest(), signal);
+    const isNew = await this.#whileBusy(() => this.#takeRequest(), signal);
     if (!isNew && !this.#hasRetries) return;
     await this.#retryQuarantined(signal);
     if (isNew) await this.#retryParked(signal);
+  }
+
+  /** Takes a request in, and in the same moment has published what waited for events that were discarded. */
+  #takeRequest(): boolean {
+    const { replica } = this.#parts;
+    const before = replica.parkedTables();
+    const isNew = replica.takeOperatorRequest();
+    const after = replica.parkedTables();
+    if (before.some((name) => !after.includes(name))) {
+      this.onRepublish(replica.tables.all().map((table) => table.schema.name));
+    }
+    return isNew;
   }
 
   async #retryQuarantined(signal: AbortSignal): Promise<void> {

@@ -3,6 +3,8 @@
  * does not fit waits, and in the end all nodes are equal.
  */
 import assert from "node:assert/strict";
+import { Connection } from "../../src/db/connection.ts";
+import { discardWaiting } from "../../src/db/operator/parked_tables.ts";
 import { shardOfTable } from "../../src/wire/routing.ts";
 import { subjectOf } from "../simulation/memory_server.ts";
 import { Rollout } from "./rollout.ts";
@@ -214,6 +216,53 @@ Deno.test("a change made while its table was parked goes out again with the colu
   await world.time.pass(1000);
   world.sql(2, add);
   await world.converge();
+});
+
+Deno.test("rows of a parked table that no application wrote wait until its events were applied, its changes do not", async () => {
+  const u = "CREATE TABLE u (id INTEGER PRIMARY KEY, v TEXT)";
+  using world = new Rollout({
+    nodes: 2,
+    schema: `${T}; INSERT INTO t VALUES (1, 'a', 'b'), (2, 'a2', 'b'); ${u}`,
+    shards: 1,
+  });
+  await world.rest();
+  world.sql(1, "ALTER TABLE t ADD COLUMN c TEXT; UPDATE t SET a = 'of 1', c = 'c' WHERE id = 1");
+  await world.time.pass(1000);
+  assert.deepEqual(world.rows(2, "SELECT count(*) FROM __marmot__parked"), [[1]]);
+  const before = world.server.log(1).length;
+  // The index makes backfill of all rows, the column of another table of none.
+  world.sql(2, "CREATE UNIQUE INDEX t_a ON t (a); ALTER TABLE u ADD COLUMN w TEXT");
+  world.sql(2, "INSERT INTO u (id) VALUES (5); UPDATE t SET b = 'of 2' WHERE id = 2");
+  await world.time.pass(60_000);
+  assert.equal(world.server.log(1).length - before, 2, "the two changes");
+  assert.deepEqual(world.rows(1, "SELECT id, a, b, c FROM t"), [[1, "of 1", "b", "c"], [
+    2,
+    "a2",
+    "of 2",
+    null,
+  ]]);
+  world.sql(1, "ALTER TABLE u ADD COLUMN w TEXT");
+  world.sql(2, "ALTER TABLE t ADD COLUMN c TEXT");
+  await world.converge();
+  assert.deepEqual(world.rows(2, "SELECT * FROM t"), [[1, "of 1", "b", "c"], [2, "a2", "of 2", null]]);
+  assert.equal(world.server.log(1).length - before > 2, true, "and what waited");
+});
+
+Deno.test("what was held back of a parked table goes when the operator discards its events", async () => {
+  using world = new Rollout({ nodes: 2, schema: `${T}; INSERT INTO t VALUES (1, 'a', 'b')`, shards: 1 });
+  await world.rest();
+  world.sql(1, "ALTER TABLE t ADD COLUMN c TEXT; UPDATE t SET a = 'of 1', c = 'c'");
+  await world.time.pass(1000);
+  world.sql(2, "CREATE UNIQUE INDEX t_a ON t (a)");
+  await world.time.pass(60_000);
+  assert.deepEqual(world.rows(1, "SELECT a FROM t"), [["of 1"]]);
+  const connection = new Connection(world.node(2).path);
+  assert.equal(discardWaiting(connection, "t", { isAll: true, nowMs: 0 }), 1);
+  connection.close();
+  await world.time.pass(1000);
+  assert.deepEqual(world.rows(1, "SELECT a, c FROM t"), [["a", "c"]]);
+  assert.deepEqual(world.rows(2, "SELECT a FROM t"), [["a"]]);
+  await world.rest();
 });
 
 Deno.test("a stream that a newer Marmot writes to is stopped, and the node goes on with the others", async () => {

@@ -9,7 +9,7 @@ import type { ApplyOutcome } from "./apply_outcome.ts";
 import { ArmedTable } from "../rows/armed_tables.ts";
 import type { ParkedMessage, ParkedMessages, SoundMessage } from "./parked_messages.ts";
 import { PARKED_FORMAT, type QuarantinedMessage } from "./quarantine.ts";
-import type { TableApplier } from "./table_applier.ts";
+import type { FoundTable, TableApplier } from "./table_applier.ts";
 
 /**
  * Kept with events of a table that was dropped a moment ago; a compatibility constant. Those that do not fit the table of its
@@ -47,17 +47,22 @@ export class Parking {
 
   /** Tries what waits again, each table in order until one message does not fit or `isFull`. */
   retry(outcome: ApplyOutcome, isFull: () => boolean): void {
-    const { parked, pending, log } = this.parts;
+    const { parked, pending, log, tableApplier } = this.parts;
     this.#joinQueues();
     for (const name of parked.tables()) {
+      let table: FoundTable;
       for (let next = parked.first(name); next; next = isFull() ? undefined : parked.first(name)) {
         if (!this.#retryOne(next, outcome)) break;
+        table = tableApplier.find(next.message);
         parked.release(name, next);
         const { stream, sequence } = next.message;
         pending.endMessage({ stream, sequence, storedAt: "" });
         outcome.messages++;
       }
-      if (!parked.isParked(name)) log.info("table is no longer parked", { table: name });
+      if (parked.isParked(name)) continue;
+      log.info("table is no longer parked", { table: name });
+      // Its backfill was held back meanwhile.
+      if (table instanceof ArmedTable) outcome.republish.add(table.schema.name);
     }
   }
 
