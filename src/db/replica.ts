@@ -33,7 +33,7 @@ import {
   writeMeta,
 } from "./state/meta.ts";
 import { adoptOriginalState, dropOriginalTriggers, hasOriginalState } from "./capture/original_state.ts";
-import { readPause } from "./capture/pause.ts";
+import { closePause, readPause } from "./capture/pause.ts";
 import { ParkedMessages } from "./apply/parked_messages.ts";
 import { Quarantine } from "./apply/quarantine.ts";
 import type { RetryResult } from "./apply/quarantine_retry.ts";
@@ -293,6 +293,7 @@ export class Replica {
         hasImages: this.hasImages,
         policy: this.#policy,
         nowMs: this.#nowMs(),
+        pauseTop: closePause(this.connection),
       });
       for (const table of armed.tables) {
         if (armed.uniqueChanged.includes(table.id)) this.#agreement.publishDisplaced(table);

@@ -71,7 +71,7 @@ export class Armer {
     if (pausedSinceMs !== undefined) return await this.#waitPaused(pausedSinceMs, signal);
     const report = isNew ? await this.#whileBusy(() => this.#arm(), signal) : undefined;
     if (report) {
-      if (this.#saidPauseAtMs > 0) log.info("the pause is over: tables are captured again");
+      if (this.#saidPauseAtMs > 0) log.info("the pause is over: what was written meanwhile is published");
       this.#saidPauseAtMs = 0;
       this.#say(report);
     }
@@ -151,7 +151,7 @@ export class Armer {
     if (clock.nowMs() - this.#saidPauseAtMs >= PAUSE_REMINDER_MS) {
       this.#saidPauseAtMs = clock.nowMs();
       const since = new Date(sinceMs).toISOString();
-      log.warn("paused for a migration: nothing is captured, published or applied until marmot pause -end", {
+      log.warn("paused for a migration: nothing is published or applied until marmot pause -end", {
         since,
       });
     }

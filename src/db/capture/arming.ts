@@ -8,6 +8,7 @@ import { ArmedTable, type SuspendedTrigger } from "../rows/armed_tables.ts";
 import type { TriggerPolicy } from "./authorizer.ts";
 import { captureSignature, captureTriggers, tableIdOfTrigger } from "./capture_triggers.ts";
 import type { ChangeLog } from "./change_log.ts";
+import { hasChangesBehind } from "./pause.ts";
 import { keyOrderOf } from "../rows/key_ranges.ts";
 import type { DueImages } from "../state/due_images.ts";
 import type { Connection } from "../connection.ts";
@@ -54,18 +55,22 @@ interface Arming {
   readonly triggers: ReadonlyMap<number, { tableName: string; names: Set<string> }>;
   readonly isFirst: boolean;
   readonly nowMs: number;
+  /** The highest log id from before the pause that has just ended. */
+  readonly pauseTop: number | undefined;
 }
 
 /** Arms all tables. Call in a write transaction; the statements that were kept before are of no use after it. */
 export function armTables(
   connection: Connection,
-  { log, images, hasImages, policy, nowMs }: {
+  { log, images, hasImages, policy, nowMs, pauseTop }: {
     log: ChangeLog;
     images: DueImages;
     /** Whether images can be published; else only the rows of a table can, as backfill. */
     hasImages: boolean;
     policy: TriggerPolicy;
     nowMs: number;
+    /** See closePause; undefined where there was no pause. */
+    pauseTop: number | undefined;
   },
 ): ArmingReport {
   const { tables, excluded } = readSchema(connection);
@@ -92,6 +97,7 @@ export function armTables(
     triggers: readTriggers(connection),
     isFirst,
     nowMs,
+    pauseTop,
   };
   policy.setReplicated(tables.map((table) => table.name));
   const sqlOfTriggers = readTriggerSql(connection);
@@ -153,8 +159,9 @@ interface Noted {
   readonly isCaptured: boolean;
 }
 
-function noteChanges(arming: Arming, { schema, table, isNew, isCaptured }: Noted): void {
+function noteChanges(arming: Arming, { schema, table, isNew, isCaptured: hasTriggers }: Noted): void {
   const { report } = arming;
+  const isCaptured = hasTriggers && !isReplaceUnseen(arming, { schema, table });
   const columns = schema.columns.map((column) => column.name);
   const gained = noteColumns(table.memory, columns, schema.columns.map((column) => column.declaredType));
   const uniqueChanged = table.memory.uniqueSignature !== schema.uniqueSignature;
@@ -190,6 +197,15 @@ function noteChanges(arming: Arming, { schema, table, isNew, isCaptured }: Noted
   if (isBackfill || (uniqueChanged && schema.uniqueSignature !== "" && isCaptured)) {
     arming.log.backfill(schema, table.id);
   }
+}
+
+/** Whether REPLACE may have removed rows of a UNIQUE table in a pause: the triggers that tell were away. */
+function isReplaceUnseen(
+  { connection, pauseTop }: Arming,
+  { schema, table }: Pick<Noted, "schema" | "table">,
+): boolean {
+  return pauseTop !== undefined && schema.uniqueSignature + table.memory.uniqueSignature !== "" &&
+    hasChangesBehind(connection, table.id, pauseTop);
 }
 
 /** Pieces of table images that were made under a former order of the key say nothing about deletions any more. */
