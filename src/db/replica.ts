@@ -33,7 +33,7 @@ import {
   writeMeta,
 } from "./state/meta.ts";
 import { adoptOriginalState, dropOriginalTriggers, hasOriginalState } from "./capture/original_state.ts";
-import { readPause } from "./capture/pause.ts";
+import { closePause, readPause } from "./capture/pause.ts";
 import { ParkedMessages } from "./apply/parked_messages.ts";
 import { Quarantine } from "./apply/quarantine.ts";
 import type { RetryResult } from "./apply/quarantine_retry.ts";
@@ -293,6 +293,7 @@ export class Replica {
         hasImages: this.hasImages,
         policy: this.#policy,
         nowMs: this.#nowMs(),
+        pauseTop: closePause(this.connection),
       });
       for (const table of armed.tables) {
         if (armed.uniqueChanged.includes(table.id)) this.#agreement.publishDisplaced(table);
@@ -318,25 +319,27 @@ export class Replica {
   /** What there is to publish; undefined when the schema has changed since the tables were armed. */
   scan(request: ScanRequest): ScanResult | undefined {
     return this.connection.read(() =>
-      this.#isSchemaKnown() ? scanChanges(this.log, this.tables, request) : undefined
+      this.#isSchemaKnown()
+        ? scanChanges(this.log, { tables: this.tables, isParked: this.#isParked }, request)
+        : undefined
     );
   }
 
   /** Tables of which an image has to be published, but for those of which events wait that were not applied here. */
   tablesOfDueImages(): ArmedTable[] {
-    return this.#images.all().flatMap((due) => this.tables.byId(due.tableId) ?? []).filter((
-      { schema, memory },
-    ) => ![schema.name, ...memory.formerNames].some((name) => this.#parked.isParked(name)));
+    return this.#images.all().flatMap((due) => this.tables.byId(due.tableId) ?? [])
+      .filter((table) => !this.#isParked(table));
   }
 
   /**
-   * The next piece of a table's image, "backlog" where changes behind `position` must be published first; undefined when the
-   * schema has changed since the tables were armed, or when none is due. Everything up to `position` was read back.
+   * The next piece of a table's image, "backlog" where changes behind `position` must be published first, or events of the
+   * table wait; undefined when the schema has changed since the tables were armed, or when none is due. Everything up to `position` was read back.
    */
   scanImage(table: ArmedTable, position: number): ImagePiece | "backlog" | undefined {
     return this.connection.read(() => {
       const due = this.#images.get(table.id);
       if (!due || !this.#isSchemaKnown()) return undefined;
+      if (this.#isParked(table)) return "backlog";
       return scanImage(this.log, { table, due, position, bounds: PIECE });
     });
   }
@@ -363,6 +366,8 @@ export class Replica {
     if (this.#parked.tables().length === 0 && this.#hidden.tables().length === 0) return undefined;
     return this.#writeOnKnownSchema(() => this.#applier.retryParked(bounds));
   }
+
+  readonly #isParked = (table: ArmedTable): boolean => this.#parked.queueOf(table.names) !== undefined;
 
   /** Takes in what a command of the operator has changed in Marmot's tables, and returns whether there was anything. */
   takeOperatorRequest(): boolean {

@@ -71,7 +71,7 @@ export class Armer {
     if (pausedSinceMs !== undefined) return await this.#waitPaused(pausedSinceMs, signal);
     const report = isNew ? await this.#whileBusy(() => this.#arm(), signal) : undefined;
     if (report) {
-      if (this.#saidPauseAtMs > 0) log.info("the pause is over: tables are captured again");
+      if (this.#saidPauseAtMs > 0) log.info("the pause is over: what was written meanwhile is published");
       this.#saidPauseAtMs = 0;
       this.#say(report);
     }
@@ -97,13 +97,25 @@ export class Armer {
 
   /** Does what a command has left for the node: takes up messages in quarantine, goes on behind discarded events. */
   async #doAsRequested(signal: AbortSignal): Promise<void> {
-    const { replica, clock } = this.#parts;
+    const { clock } = this.#parts;
     if (clock.nowMs() - this.#askedAtMs < REQUEST_INTERVAL_MS) return;
     this.#askedAtMs = clock.nowMs();
-    const isNew = await this.#whileBusy(() => replica.takeOperatorRequest(), signal);
+    const isNew = await this.#whileBusy(() => this.#takeRequest(), signal);
     if (!isNew && !this.#hasRetries) return;
     await this.#retryQuarantined(signal);
     if (isNew) await this.#retryParked(signal);
+  }
+
+  /** Takes a request in, and in the same moment has published what waited for events that were discarded. */
+  #takeRequest(): boolean {
+    const { replica } = this.#parts;
+    const before = replica.parkedTables();
+    const isNew = replica.takeOperatorRequest();
+    const after = replica.parkedTables();
+    if (before.some((name) => !after.includes(name))) {
+      this.onRepublish(replica.tables.all().map((table) => table.schema.name));
+    }
+    return isNew;
   }
 
   async #retryQuarantined(signal: AbortSignal): Promise<void> {
@@ -139,7 +151,7 @@ export class Armer {
     if (clock.nowMs() - this.#saidPauseAtMs >= PAUSE_REMINDER_MS) {
       this.#saidPauseAtMs = clock.nowMs();
       const since = new Date(sinceMs).toISOString();
-      log.warn("paused for a migration: nothing is captured, published or applied until marmot pause -end", {
+      log.warn("paused for a migration: nothing is published or applied until marmot pause -end", {
         since,
       });
     }

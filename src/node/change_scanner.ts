@@ -2,6 +2,7 @@
 import type { ScanResult } from "../db/capture/change_scan.ts";
 import type { Replica } from "../db/replica.ts";
 import { DatabaseBusyError } from "../errors.ts";
+import type { Log } from "../observability/log.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Router } from "./router.ts";
 import type { ShardPublishing } from "./shard_publishing.ts";
@@ -31,6 +32,7 @@ export interface ChangeScannerParts {
   readonly router: Router;
   readonly clock: Clock;
   readonly random: () => number;
+  readonly log: Log;
   /** Arms the tables again. */
   readonly onSchemaChange: () => Promise<void>;
   /** Called when a scan found entries that a write transaction has to remove. */
@@ -38,6 +40,9 @@ export interface ChangeScannerParts {
 }
 
 export class ChangeScanner {
+  /** Tables of which it was said that backfill waits. */
+  readonly #held = new Set<string>();
+
   constructor(readonly parts: ChangeScannerParts) {}
 
   /** Scans at once: nothing may happen to a shard between a scan of it and the sending of what was found. */
@@ -55,11 +60,20 @@ export class ChangeScanner {
         maxBytes,
       });
       if (result?.hasFalseVictims) onFalseVictims();
+      for (const { schema } of result?.heldBack ?? []) this.#sayHeld(schema.name);
       return result ?? "new schema";
     } catch (error) {
       if (error instanceof DatabaseBusyError) return "locked";
       throw error;
     }
+  }
+
+  #sayHeld(table: string): void {
+    if (this.#held.has(table)) return;
+    this.#held.add(table);
+    this.parts.log.warn("rows of a parked table wait: they are published once its events were applied", {
+      table,
+    });
   }
 
   /** Deals with an obstacle; then a scan may succeed. */

@@ -88,7 +88,7 @@ export class CheckedPublisher {
   ): Promise<boolean | "refused"> {
     const { scanner, sender } = this.parts;
     const isOriginal = sender.parts.encoder.options.wireFormat === "v0.6";
-    let expected = isOriginal ? undefined : await this.#lastReadSequence(state, table.schema.name, signal);
+    let expected = isOriginal ? undefined : await this.#lastReadSequence(state, table.firstName, signal);
     const again = await scanner.scanSoon([state], signal, { upTo, maxBytes: Infinity });
     if (!again || !isChecked(state, signal)) return false;
     const set = again.sets.find((candidate) => candidate.table.id === table.id);
@@ -103,7 +103,7 @@ export class CheckedPublisher {
     return isChecked(state, signal);
   }
 
-  /** The last sequence on a table's subject, once this node has read that far. */
+  /** The last sequence on the subject of a table's first name, once this node has read that far. */
   async #lastReadSequence(state: ShardPublishing, table: string, signal: AbortSignal): Promise<number> {
     const { streams, clock, random, log, cursorOf } = this.parts;
     for (let failures = 1; isChecked(state, signal); failures++) {

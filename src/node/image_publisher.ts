@@ -24,7 +24,7 @@ export interface ImagePublisherParts {
   readonly clock: Clock;
   /** The cursor of a shard's stream. */
   readonly cursorOf: (shard: number) => number;
-  /** The last sequence on a table's subject, once this node has read that far. */
+  /** The last sequence on the subject of a table's first name, once this node has read that far. */
   readonly lastReadSequence: (state: ShardPublishing, table: string, signal: AbortSignal) => Promise<number>;
 }
 
@@ -51,7 +51,7 @@ export class ImagePublisher {
   async #publishPiece(state: ShardPublishing, table: ArmedTable, signal: AbortSignal): Promise<boolean> {
     const { sender, scanner, clock, cursorOf, lastReadSequence } = this.parts;
     const isChecked = () => state.phase === "checked" && !signal.aborted;
-    let expected = await lastReadSequence(state, table.schema.name, signal);
+    let expected = await lastReadSequence(state, table.firstName, signal);
     if (!isChecked()) return false;
     const piece = this.#scan(state, table);
     if (piece === "backlog") return true;

@@ -13,7 +13,7 @@ import type { Value } from "../wire/value.ts";
 
 /** A message to publish, in order with its neighbours. */
 export interface OutgoingMessage {
-  /** The table whose subject it goes to; null for the shard's own subject. */
+  /** The table whose subject it goes to, by its first name; null for the shard's own subject. */
   readonly table: string | null;
   readonly format: string | null;
   readonly number: number;
@@ -59,7 +59,7 @@ export class MessageEncoder {
       const isFollowed = options.isFollowed === undefined
         ? undefined
         : options.isFollowed || i < bodies.length - 1;
-      return this.#cut(body, { ...options, isFollowed, limit, table: set.table.schema.name, top, events });
+      return this.#cut(body, { ...options, isFollowed, limit, table: set.table.firstName, top, events });
     });
   }
 
@@ -67,7 +67,7 @@ export class MessageEncoder {
   encodeImage({ table, events, image, top }: ImagePiece, options: EncodeOptions): OutgoingMessage[] {
     const body = encodeBody({ ...bodyOf({ table }, events), image });
     const limit = limitOf(options);
-    return this.#cut(body, { ...options, limit, table: table.schema.name, top, events: events.length });
+    return this.#cut(body, { ...options, limit, table: table.firstName, top, events: events.length });
   }
 
   /** A body as one message, or in parts: all but the last are followed. */
@@ -159,7 +159,15 @@ function splitBodies(set: ChangeSet, maxBytes: number): { body: Uint8Array; even
 
 function bodyOf({ table }: Pick<ChangeSet, "table">, events: readonly ChangeEvent[]): BatchBody {
   const { name, columns, key, uniqueSignature } = table.schema;
-  return { table: name, columns: columns.map((column) => column.name), key, uniqueSignature, events };
+  const { formerNames } = table;
+  return {
+    table: name,
+    ...(formerNames ? { formerNames } : {}),
+    columns: columns.map((column) => column.name),
+    key,
+    uniqueSignature,
+    events,
+  };
 }
 
 function rowEvents({ table, events }: ChangeSet, origin: NodeId): RowEventV06[] {

@@ -20,7 +20,7 @@ export class Router {
 
   /** The shard of the row with this key. */
   readonly shardOf = (table: ArmedTable, key: readonly Value[]): number => {
-    if (this.#wireFormat === "batch") return this.#shardOfTable(firstName(table));
+    if (this.#wireFormat === "batch") return this.#shardOfTable(table.firstName);
     const columns = table.schema.key.map((position, i) =>
       [columnAt(table.schema, position).name ?? "rowid", key[i] ?? null] as const
     );
@@ -29,7 +29,7 @@ export class Router {
 
   /** All shards that changes of the table go to. */
   shardsOf(table: ArmedTable): number[] {
-    if (this.#wireFormat === "batch") return [this.#shardOfTable(firstName(table))];
+    if (this.#wireFormat === "batch") return [this.#shardOfTable(table.firstName)];
     return Array.from({ length: this.#shards }, (_, i) => i + 1);
   }
 
@@ -41,9 +41,4 @@ export class Router {
     }
     return shard;
   }
-}
-
-/** A table that is renamed stays in its stream: spread over two it would have no total order. */
-function firstName(table: ArmedTable): string {
-  return table.memory.formerNames[0] ?? table.schema.name;
 }

@@ -55,6 +55,11 @@ export interface Batch {
   /** The highest change log id of the origin that these images cover. */
   readonly top: number;
   readonly table: string;
+  /**
+   * Names that the table had before, the first one first, by which nodes know it that have not renamed it yet. Empty: it
+   * has a name that another table had before it. Left out otherwise.
+   */
+  readonly formerNames?: readonly string[];
   /** Names of the columns of every row; null stands for the rowid of a table that has no key of its own. */
   readonly columns: readonly (string | null)[];
   /** The key: positions in `columns`. */

@@ -5,7 +5,8 @@
  *   envelope  [1, origin, run, number, top, part, parts, bytes of the body]
  *             and, where the next message of the origin belongs to the same transactions, a ninth item: 1
  *   body      [table, [column or null, …], [position of a key column, …], uniqueSignature, [event, …]]
- *             and, in a piece of a table image, a sixth item: [id, rows or null, keyOrder, key or null, key or null]
+ *             and, in a piece of a table image, a sixth item: [id, rows or null, keyOrder, key or null, key or null],
+ *             and, of a table that was renamed, that sixth item or null, and a seventh: [former name, …]
  *   event     [0, value, …] an upsert · [1, key value, …] a deletion · [2, [key value, …], [[value, …], …]] a list
  *   value     null · integer (INTEGER) · double (REAL) · text (TEXT) · tag 21076 bytes (TEXT, not UTF-8) · bytes (BLOB)
  *
@@ -34,6 +35,8 @@ const FOLLOWED_LENGTH = 9;
 const BODY_LENGTH = 5;
 /** A version that knows no table images refuses it for its length. */
 const IMAGE_BODY_LENGTH = 6;
+/** The same of a version that knows no former names. */
+const RENAMED_BODY_LENGTH = 7;
 const IMAGE_LENGTH = 5;
 const UPSERT = 0;
 const DELETION = 1;
@@ -42,7 +45,10 @@ const LIST = 2;
 const RAW_TEXT_TAG = 0x5254;
 
 /** What a batch says about its table: all of it but whose it is. */
-export type BatchBody = Pick<Batch, "table" | "columns" | "key" | "uniqueSignature" | "events" | "image">;
+export type BatchBody = Pick<
+  Batch,
+  "table" | "formerNames" | "columns" | "key" | "uniqueSignature" | "events" | "image"
+>;
 
 export interface EnvelopeHead {
   readonly origin: NodeId;
@@ -64,13 +70,13 @@ export interface Envelope extends EnvelopeHead {
 
 /** Throws a MarmotError: "wire" for values that have no form (lone surrogates, NaN), "internal" for a wrong shape. */
 export function encodeBody(batch: BatchBody): Uint8Array<ArrayBuffer> {
-  const { table, columns, key, uniqueSignature, events, image } = batch;
-  const problem = findShapeProblem(columns, key);
+  const { table, formerNames, columns, key, uniqueSignature, events, image } = batch;
+  const problem = findShapeProblem(columns, key) ?? findNameProblem(table, formerNames);
   if (problem !== undefined) {
     throw new MarmotError("internal", `cannot encode a batch of table "${table}": ${problem}`);
   }
   const writer = new CborWriter();
-  writer.writeArray(image ? IMAGE_BODY_LENGTH : BODY_LENGTH);
+  writer.writeArray(formerNames ? RENAMED_BODY_LENGTH : image ? IMAGE_BODY_LENGTH : BODY_LENGTH);
   writer.writeText(table);
   writer.writeArray(columns.length);
   for (const column of columns) column === null ? writer.writeNull() : writer.writeText(column);
@@ -81,6 +87,11 @@ export function encodeBody(batch: BatchBody): Uint8Array<ArrayBuffer> {
   const width = { row: columns.length, key: key.length };
   for (const event of events) writeEvent(writer, event, width);
   if (image) writeImage(writer, image, key.length);
+  else if (formerNames) writer.writeNull();
+  if (formerNames) {
+    writer.writeArray(formerNames.length);
+    for (const name of formerNames) writer.writeText(name);
+  }
   return writer.toBytes();
 }
 
@@ -211,8 +222,8 @@ function findHeadProblem({ origin, run, number, top, part, parts }: EnvelopeHead
 export function decodeBody(bytes: Uint8Array): BatchBody {
   const reader = new CborReader(bytes);
   const length = reader.readArray("the body");
-  if (length !== BODY_LENGTH && length !== IMAGE_BODY_LENGTH) {
-    throw new MalformedMessageError(`the body has ${length} items, where 5 or 6 can be`);
+  if (length < BODY_LENGTH || length > RENAMED_BODY_LENGTH) {
+    throw new MalformedMessageError(`the body has ${length} items, where 5 to 7 can be`);
   }
   const table = reader.readText("the table's name");
   const columns = readColumns(reader);
@@ -223,9 +234,27 @@ export function decodeBody(bytes: Uint8Array): BatchBody {
   const width = { row: columns.length, key: key.length };
   const events: ChangeEvent[] = new Array(reader.readArray("the list of events"));
   for (let i = 0; i < events.length; i++) events[i] = readEvent(reader, width);
-  const image = length === IMAGE_BODY_LENGTH ? { image: readImage(reader, key.length) } : {};
+  const isRenamed = length === RENAMED_BODY_LENGTH;
+  const hasImage = length === IMAGE_BODY_LENGTH || (isRenamed && !skipNull(reader));
+  const image = hasImage ? { image: readImage(reader, key.length) } : {};
+  const former = isRenamed ? { formerNames: readFormerNames(reader, table) } : {};
   checkEnd(reader);
-  return { table, columns, key, uniqueSignature, events, ...image };
+  return { table, ...former, columns, key, uniqueSignature, events, ...image };
+}
+
+function readFormerNames(reader: CborReader, table: string): string[] {
+  const names: string[] = [];
+  const count = reader.readArray("the former names");
+  for (let i = 0; i < count; i++) names.push(reader.readText("a former name"));
+  const problem = findNameProblem(table, names);
+  if (problem !== undefined) throw new MalformedMessageError(problem);
+  return names;
+}
+
+function findNameProblem(table: string, formerNames: Batch["formerNames"]): string | undefined {
+  if (formerNames === undefined) return undefined;
+  if (new Set(formerNames).size !== formerNames.length) return "a former name stands twice";
+  return formerNames.includes(table) ? "a former name is the present one" : undefined;
 }
 
 function readImage(reader: CborReader, width: number): TableImage {

@@ -123,8 +123,7 @@ Deno.test("past its bounds a parked table is marked as in need of a resync, once
           body: { table: tableName, columns: ["id"], key: [0], uniqueSignature: "", events: [upsert(text)] },
         },
       },
-      "no such table",
-      5,
+      { reason: "no such table", atMs: 5 },
     );
   assert.deepEqual([park("a", "1"), park("a", "2"), park("A", "3"), park("a", "4")], [
     "first",
@@ -145,4 +144,47 @@ Deno.test("past its bounds a parked table is marked as in need of a resync, once
   assert.ok(first);
   again.release("a", first);
   assert.deepEqual([again.isParked("a"), again.isParked("c"), again.isParked("b")], [true, true, false]);
+});
+
+Deno.test("events of one table wait in one queue, in order, whichever of its names they give", () => {
+  using world = new TestReplica(
+    "CREATE TABLE t (id INTEGER PRIMARY KEY, v); CREATE TABLE u (id INTEGER PRIMARY KEY)",
+  );
+  world.arm();
+  const layout = { columns: ["id", "v", "w"], key: [0] };
+  const plain = { columns: ["id", "v"], key: [0] };
+  // Nobody knows this name yet: another version, which tells no former names, has renamed the table.
+  assert.equal(world.apply("renamed", [upsert(1n, "first")], plain).parked, 1);
+  assert.equal(world.apply("t", [upsert(1n, "second", "w")], layout).parked, 1);
+  assert.equal(world.apply("renamed", [upsert(1n, "third")], { ...plain, formerNames: ["t"] }).parked, 1);
+  assert.deepEqual(world.replica.parkedTables(), ["renamed", "t"]);
+  world.application.exec("ALTER TABLE t RENAME TO renamed");
+  world.arm();
+  world.replica.retryParked({ rows: 1000, milliseconds: 1000 });
+  assert.deepEqual(world.rows("SELECT * FROM renamed"), [[1, "first"]]);
+  assert.deepEqual(world.replica.parkedTables(), ["renamed"], "the second does not fit yet");
+  assert.equal(world.apply("t", [upsert(1n, "fourth")], plain).parked, 1);
+  world.reopen();
+  world.application.exec("ALTER TABLE renamed ADD COLUMN w");
+  world.arm();
+  world.replica.retryParked({ rows: 1000, milliseconds: 1000 });
+  assert.deepEqual(world.rows("SELECT * FROM renamed"), [[1, "fourth", "w"]]);
+  assert.deepEqual(world.replica.parkedTables(), []);
+});
+
+Deno.test("a message of a renamed table is applied under its former name, but never to a table that took it since", () => {
+  using world = new TestReplica("CREATE TABLE t (id INTEGER PRIMARY KEY, v)");
+  world.arm();
+  const layout = { columns: ["id", "v"], key: [0] };
+  assert.equal(world.apply("renamed", [upsert(1n, "a")], { ...layout, formerNames: ["t"] }).written, 1);
+  world.application.exec("ALTER TABLE t RENAME TO mine; CREATE TABLE t (id INTEGER PRIMARY KEY, v)");
+  world.arm();
+  assert.equal(world.apply("renamed", [upsert(2n, "b")], { ...layout, formerNames: ["t"] }).parked, 1);
+  assert.equal(world.apply("t", [upsert(3n, "c")], { ...layout, formerNames: [] }).written, 1);
+  assert.deepEqual(world.rows("SELECT id FROM mine"), [[1]]);
+  assert.deepEqual(world.rows("SELECT id FROM t"), [[3]]);
+  world.application.exec("DROP TABLE t");
+  world.arm();
+  const late = world.apply("t", [upsert(4n, "d")], { ...layout, formerNames: [] });
+  assert.deepEqual([late.written, late.parked], [0, 1], "its name was another table's");
 });

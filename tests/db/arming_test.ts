@@ -217,3 +217,15 @@ Deno.test("VACUUM that renumbers nothing, and rows that were deleted before it, 
   world.application.exec("VACUUM");
   assert.deepEqual(news(world, world.arm()), {});
 });
+
+Deno.test("a table that takes the name of one that was renamed in the same transaction is another", () => {
+  using world = new TestReplica(SCHEMA);
+  world.arm();
+  // "z" is armed behind "t", in the order of names.
+  world.application.exec(
+    "BEGIN; ALTER TABLE t RENAME TO z; CREATE TABLE t (other INTEGER PRIMARY KEY); INSERT INTO t VALUES (7); COMMIT",
+  );
+  assert.deepEqual(news(world, world.arm()), { appeared: ["t"], renamed: [["t", "z"]] });
+  assert.notEqual(world.table("t").id, world.table("z").id);
+  assert.deepEqual(world.entries(), [[BigInt(world.table("t").id), BACKFILL, 7n]]);
+});

@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import {
+  findByFormerNames,
   findKnownTable,
   type KnownTable,
   noteColumns,
   type TableMemory,
+  tellableNames,
 } from "../../src/db/schema/known_tables.ts";
 
 function memory(...columns: string[]): TableMemory {
@@ -85,17 +87,20 @@ Deno.test("swapped names, another type or another count are no renaming", () => 
   assert.deepEqual([moved.renamedColumns, moved.droppedColumns], [{}, ["b"]]);
 });
 
-Deno.test("a message's table is found by its present name before a former one, the living before the dropped", () => {
-  const table = (
-    id: number,
-    name: string,
-    more: { isDropped?: boolean; formerNames?: string[] } = {},
-  ): KnownTable => ({
+function table(
+  id: number,
+  name: string,
+  more: { isDropped?: boolean; formerNames?: string[] } = {},
+): KnownTable {
+  return {
     id,
     name,
     isDropped: more.isDropped ?? false,
     memory: { ...memory("a"), formerNames: more.formerNames ?? [] },
-  });
+  };
+}
+
+Deno.test("a message's table is found by its present name before a former one, the living before the dropped", () => {
   const tables = [
     table(1, "Old", { isDropped: true }),
     table(2, "new", { formerNames: ["old", "older"] }),
@@ -107,4 +112,33 @@ Deno.test("a message's table is found by its present name before a former one, t
   assert.equal(findKnownTable(tables, "OLDER")?.id, 2);
   assert.equal(findKnownTable(tables, "gone")?.id, 4);
   assert.equal(findKnownTable(tables, "nobody"), undefined);
+});
+
+Deno.test("of two tables that were called so once the first is meant, unless the origin had the name after another", () => {
+  const tables = [table(1, "x", { formerNames: ["t"] }), table(2, "y", { formerNames: ["t"] })];
+  assert.equal(findKnownTable(tables, "t")?.id, 1);
+  assert.equal(findKnownTable(tables, "t", { isTaken: true })?.id, 2);
+  assert.equal(findKnownTable(tables.slice(0, 1), "t", { isTaken: true }), undefined);
+});
+
+Deno.test("a table is found by the newest of the former names under which only one was ever known", () => {
+  const find = (formerNames: string[], ...tables: KnownTable[]) => findByFormerNames(tables, formerNames)?.id;
+  const renamed = table(1, "x", { formerNames: ["t"] });
+  assert.equal(find(["T"], table(1, "t")), 1);
+  assert.equal(find(["t"], renamed), 1);
+  assert.equal(find(["t", "u"], table(1, "t"), table(2, "u")), 2);
+  assert.equal(find(["t", "u"], table(1, "t")), 1);
+  assert.equal(find(["t"], renamed, table(2, "t")), undefined, "another has taken the name");
+  assert.equal(find(["t"], table(1, "t", { isDropped: true })), undefined);
+  assert.equal(find([], table(1, "t")), undefined);
+});
+
+Deno.test("nodes are told the former names that no older table had, and whether the present one was an older one's", () => {
+  const tables = [
+    table(1, "x", { formerNames: ["t", "u"] }),
+    table(2, "t"),
+    table(3, "z", { formerNames: ["U", "v", "z"] }),
+    table(4, "fresh"),
+  ];
+  assert.deepEqual(tables.map((each) => tellableNames(tables, each)), [["t", "u"], [], ["v"], undefined]);
 });

@@ -257,6 +257,7 @@ Deno.test("while events of a table wait its image is not published: they are not
   assert.equal(world.replica.tablesOfDueImages().length, 1);
   world.apply("t", [upsert(6n, "f", "g")], { columns: ["id", "v", "w"], key: [0] });
   assert.deepEqual(world.replica.tablesOfDueImages(), []);
+  assert.equal(world.replica.scanImage(world.table("t"), Infinity), "backlog");
 });
 
 Deno.test("an image that its stream has lost is owed again", () => {

@@ -25,6 +25,7 @@ export interface MessageLayout {
   readonly run?: number;
   readonly top?: number;
   readonly image?: TableImage;
+  readonly formerNames?: readonly string[];
 }
 
 export interface OpenOptions {
@@ -106,7 +107,7 @@ export class TestReplica implements Disposable {
   message(
     name: string,
     events: readonly ChangeEvent[],
-    { columns, key, origin = OTHER_ID, run = 1, top = 1000, image }: MessageLayout = {},
+    { columns, key, origin = OTHER_ID, run = 1, top = 1000, image, formerNames }: MessageLayout = {},
   ): IncomingMessage {
     const schema = this.replica.tables.byName(name)?.schema;
     const sequence = ++this.#sequence;
@@ -117,6 +118,7 @@ export class TestReplica implements Disposable {
       uniqueSignature: schema?.uniqueSignature ?? "",
       events,
       ...(image ? { image } : {}),
+      ...(formerNames ? { formerNames } : {}),
     });
     const head = { origin, run, number: sequence, top, part: 0, parts: 1 };
     return {

@@ -3,7 +3,10 @@
  * does not fit waits, and in the end all nodes are equal.
  */
 import assert from "node:assert/strict";
+import { Connection } from "../../src/db/connection.ts";
+import { discardWaiting } from "../../src/db/operator/parked_tables.ts";
 import { shardOfTable } from "../../src/wire/routing.ts";
+import { subjectOf } from "../simulation/memory_server.ts";
 import { Rollout } from "./rollout.ts";
 
 /** One step of a rollout, and how applications write once their node has made it. `n` is another number each time. */
@@ -20,19 +23,14 @@ interface Case {
   readonly steps: readonly Step[];
   /** How long messages may wait for a table that was dropped: it may be half of a rebuild. */
   readonly lingerMs?: number;
-  /** Each node writes rows of its own: messages under the new name and under the former one pass each other. */
-  readonly hasOwnRows?: boolean;
   /** Each step is made on all nodes, and read by all, before the next: one name means two columns. */
   readonly isStepwise?: boolean;
 }
 
-/** Added to `n` once for each node id, where nodes have rows of their own. */
-const OWNER = 1e9;
-
 /** Writes on a table of these columns, on few rows, so that nodes meet. */
 function writes(table: string, ...columns: string[]): (n: number) => string {
   return (n) => {
-    const id = n % 4 + 10 * Math.floor(n / OWNER);
+    const id = n % 4;
     const values = columns.map((column) => `'${column}${n}'`);
     if (n % 7 === 0) return `DELETE FROM ${table} WHERE id = ${id}`;
     if (n % 3 === 0) return `UPDATE ${table} SET ${columns[0]} = ${values[0]} WHERE id = ${id}`;
@@ -102,7 +100,6 @@ const CASES: readonly Case[] = [
     schema: T,
     before: writes("t", "a", "b"),
     steps: [{ sql: "ALTER TABLE t RENAME TO renamed", write: writes("renamed", "a", "b") }],
-    hasOwnRows: true,
   },
   {
     name: "RENAME TO, and a column added",
@@ -112,7 +109,25 @@ const CASES: readonly Case[] = [
       { sql: "ALTER TABLE t RENAME TO renamed", write: writes("renamed", "a", "b") },
       { sql: "ALTER TABLE renamed ADD COLUMN c TEXT", write: writes("renamed", "b", "c") },
     ],
-    hasOwnRows: true,
+  },
+  {
+    name: "RENAME TO, twice",
+    schema: T,
+    before: writes("t", "a", "b"),
+    steps: [
+      { sql: "ALTER TABLE t RENAME TO second", write: writes("second", "a", "b") },
+      { sql: "ALTER TABLE second RENAME TO third", write: writes("third", "a", "b") },
+    ],
+  },
+  {
+    name: "RENAME TO, then another table of the old name",
+    schema: T,
+    before: writes("t", "a", "b"),
+    steps: [
+      { sql: "ALTER TABLE t RENAME TO renamed", write: writes("renamed", "a", "b") },
+      { sql: T, write: (n) => writes(n % 2 === 0 ? "renamed" : "t", "a", "b")(n) },
+    ],
+    isStepwise: true,
   },
   {
     name: "CREATE TABLE",
@@ -149,7 +164,7 @@ for (const { name, ...rollout } of CASES) {
 }
 
 async function roll(
-  { schema, before, steps, lingerMs = 0, hasOwnRows = false, isStepwise = false }: Omit<Case, "name">,
+  { schema, before, steps, lingerMs = 0, isStepwise = false }: Omit<Case, "name">,
   { order, pauseMs, isByNode, seed }: {
     order: readonly number[];
     pauseMs: number;
@@ -166,10 +181,7 @@ async function roll(
   const writeAll = async () => {
     for (let left = 3 * order.length; left > 0; left--) {
       const id = random.pick(order);
-      world.sql(
-        id,
-        write.get(id)?.(1 + random.below(1000) + 1000 * n++ + (hasOwnRows ? id * OWNER : 0)) ?? "",
-      );
+      world.sql(id, write.get(id)?.(1 + random.below(1000) + 1000 * n++) ?? "");
       await world.time.pass(random.pick([0, 0, 1, pauseMs]));
     }
   };
@@ -206,6 +218,53 @@ Deno.test("a change made while its table was parked goes out again with the colu
   await world.converge();
 });
 
+Deno.test("rows of a parked table that no application wrote wait until its events were applied, its changes do not", async () => {
+  const u = "CREATE TABLE u (id INTEGER PRIMARY KEY, v TEXT)";
+  using world = new Rollout({
+    nodes: 2,
+    schema: `${T}; INSERT INTO t VALUES (1, 'a', 'b'), (2, 'a2', 'b'); ${u}`,
+    shards: 1,
+  });
+  await world.rest();
+  world.sql(1, "ALTER TABLE t ADD COLUMN c TEXT; UPDATE t SET a = 'of 1', c = 'c' WHERE id = 1");
+  await world.time.pass(1000);
+  assert.deepEqual(world.rows(2, "SELECT count(*) FROM __marmot__parked"), [[1]]);
+  const before = world.server.log(1).length;
+  // The index makes backfill of all rows, the column of another table of none.
+  world.sql(2, "CREATE UNIQUE INDEX t_a ON t (a); ALTER TABLE u ADD COLUMN w TEXT");
+  world.sql(2, "INSERT INTO u (id) VALUES (5); UPDATE t SET b = 'of 2' WHERE id = 2");
+  await world.time.pass(60_000);
+  assert.equal(world.server.log(1).length - before, 2, "the two changes");
+  assert.deepEqual(world.rows(1, "SELECT id, a, b, c FROM t"), [[1, "of 1", "b", "c"], [
+    2,
+    "a2",
+    "of 2",
+    null,
+  ]]);
+  world.sql(1, "ALTER TABLE u ADD COLUMN w TEXT");
+  world.sql(2, "ALTER TABLE t ADD COLUMN c TEXT");
+  await world.converge();
+  assert.deepEqual(world.rows(2, "SELECT * FROM t"), [[1, "of 1", "b", "c"], [2, "a2", "of 2", null]]);
+  assert.equal(world.server.log(1).length - before > 2, true, "and what waited");
+});
+
+Deno.test("what was held back of a parked table goes when the operator discards its events", async () => {
+  using world = new Rollout({ nodes: 2, schema: `${T}; INSERT INTO t VALUES (1, 'a', 'b')`, shards: 1 });
+  await world.rest();
+  world.sql(1, "ALTER TABLE t ADD COLUMN c TEXT; UPDATE t SET a = 'of 1', c = 'c'");
+  await world.time.pass(1000);
+  world.sql(2, "CREATE UNIQUE INDEX t_a ON t (a)");
+  await world.time.pass(60_000);
+  assert.deepEqual(world.rows(1, "SELECT a FROM t"), [["of 1"]]);
+  const connection = new Connection(world.node(2).path);
+  assert.equal(discardWaiting(connection, "t", { isAll: true, nowMs: 0 }), 1);
+  connection.close();
+  await world.time.pass(1000);
+  assert.deepEqual(world.rows(1, "SELECT a, c FROM t"), [["a", "c"]]);
+  assert.deepEqual(world.rows(2, "SELECT a FROM t"), [["a"]]);
+  await world.rest();
+});
+
 Deno.test("a stream that a newer Marmot writes to is stopped, and the node goes on with the others", async () => {
   using world = new Rollout({ nodes: 2, schema: `${T}; CREATE TABLE u (id INTEGER PRIMARY KEY)`, shards: 2 });
   const shards = new Map([["t", shardOfTable("t", 2)], ["u", shardOfTable("u", 2)]]);
@@ -219,4 +278,21 @@ Deno.test("a stream that a newer Marmot writes to is stopped, and the node goes 
   assert.deepEqual(world.rows(2, "SELECT id FROM t"), [], "nothing behind it is applied");
   assert.deepEqual(world.rows(2, "SELECT count(*) FROM __marmot__quarantine"), [[0]]);
   for (const node of world.nodes) assert.equal(node.failure, undefined);
+});
+
+Deno.test("messages of a table go to the subject of its first name, from nodes that have renamed it and others", async () => {
+  using world = new Rollout({ nodes: 2, schema: T, shards: 1 });
+  await world.rest();
+  world.sql(1, "ALTER TABLE t RENAME TO renamed; INSERT INTO renamed (id) VALUES (1)");
+  world.sql(2, "INSERT INTO t (id) VALUES (2)");
+  await world.rest();
+  // An image, which goes on a condition: its subject is that of the changes.
+  world.sql(1, "DROP TABLE renamed; CREATE TABLE renamed (id INTEGER PRIMARY KEY, a TEXT, b TEXT)");
+  await world.rest();
+  world.sql(2, "ALTER TABLE t RENAME TO renamed");
+  await world.converge();
+  const subjects = world.server.log(1).map((message) => message.subject);
+  assert.ok(subjects.length >= 3);
+  assert.deepEqual([...new Set(subjects)], [subjectOf(1, "t")]);
+  assert.deepEqual(world.rows(2, "SELECT id FROM renamed"), []);
 });

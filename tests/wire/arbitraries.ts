@@ -58,9 +58,13 @@ export const body: fc.Arbitrary<BatchBody> = fc
       uniqueSignature: fc.string(),
       events: fc.array(event(columns.length, key.length), { maxLength: 12 }),
       image: fc.option(image(key.length), { nil: undefined }),
+      names: fc.option(fc.uniqueArray(text, { maxLength: 3 }), { nil: undefined }),
     })
   )
-  .map(({ image, ...body }) => image ? { ...body, image } : body);
+  .map(({ image, names, ...body }) => {
+    const formerNames = names?.filter((name) => name !== body.table);
+    return { ...body, ...(image ? { image } : {}), ...(formerNames ? { formerNames } : {}) };
+  });
 
 function image(keyWidth: number): fc.Arbitrary<TableImage> {
   const notNull = value.filter((v) => v !== null);

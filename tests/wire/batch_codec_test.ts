@@ -79,6 +79,20 @@ Deno.test("a piece of a table image is a body with a sixth item, which a version
   }
 });
 
+Deno.test("a body of a table that was renamed has a seventh item, its former names, and a sixth in any case", () => {
+  const body = { ...bodyOf(["k"]), formerNames: ["old", "b"] };
+  const plain = hex(encodeBody(bodyOf(["k"])));
+  assert.equal(plain.slice(0, 2), "85");
+  assert.equal(hex(encodeBody(body)), "87" + plain.slice(2) + "f6" + "82" + "636f6c64" + "6162");
+  const taken = { ...body, formerNames: [] };
+  assert.equal(hex(encodeBody(taken)), "87" + plain.slice(2) + "f6" + "80");
+  const image = { id: 3, rows: 500, keyOrder: "o", after: null, upTo: ["k"] };
+  for (const each of [body, taken, { ...body, image }]) assert.deepEqual(decodeBody(encodeBody(each)), each);
+  for (const formerNames of [["old", "old"], [body.table]]) {
+    assert.throws(() => encodeBody({ ...body, formerNames }), hasCode("internal"));
+  }
+});
+
 Deno.test("INTEGER and REAL of one number stay apart, and so do the zeros", () => {
   const values: Value[] = [
     1n,
@@ -141,7 +155,12 @@ Deno.test("a body of the wrong shape is refused", () => {
     "no body": "",
     "not an array": "a0",
     "four items": "84617481616181006075",
-    "seven items": "876174816161810060800000",
+    "eight items": "8861748161618100608000" + "8000",
+    "a number for an image before former names": "876174816161810060800080",
+    "a number for former names": "87617481616181006080f600",
+    "a former name that is none": "87617481616181006080f6" + "81f6",
+    "a former name twice": "87617481616181006080f6" + "8261616161",
+    "the present name among the former ones": "87617481616181006080f6" + "816174",
     "a number for an image": "8661748161618100608000",
     "an image of four items": "86617481616181006080" + "840100606180",
     "a range that ends at NULL": "86617481616181006080" + "85010060" + "81f6" + "f6",

@@ -1,7 +1,7 @@
-/** `marmot pause`: takes the capture triggers away for a migration, and puts them back. */
+/** `marmot pause`: stops the node for a migration and takes the triggers away that are in its way. */
 
 import { switchOption } from "../../config/option.ts";
-import { beginPause, captureTriggerNames, endPause, readPause } from "../../db/capture/pause.ts";
+import { beginPause, endPause, isPauseOpen, readPause } from "../../db/capture/pause.ts";
 import { withOperatorAccess } from "../../db/operator/operator_access.ts";
 import { MarmotError } from "../../errors.ts";
 import { systemClock } from "../../runtime/clock.ts";
@@ -20,14 +20,15 @@ const OPTIONS = {
 
 export const pauseCommand = defineCommand({
   name: "pause",
-  text: "Takes Marmot's triggers away for a migration, until marmot pause -end.",
+  text:
+    "Stops the node for a migration, and takes triggers that are in its way away, until marmot pause -end.",
   options: OPTIONS,
   forms: [
     {
       words: "",
       text:
-        "Removes the capture triggers until -end, so that columns and indexes can be dropped. Meanwhile the node " +
-        "captures, publishes and applies nothing; then the rows of every table go out again.",
+        "Removes the capture triggers of UNIQUE indexes until -end, so that columns and indexes can be dropped. " +
+        "Meanwhile the node publishes and applies nothing; what is written goes out then.",
       run: (call) => call.options.end ? end(call) : begin(call),
     },
   ],
@@ -44,8 +45,8 @@ function begin({ options, terminal }: Call<typeof OPTIONS>): void {
   }
   terminal.writeOutput(
     (pause.wasPaused
-      ? `Capture is paused already, since ${since}.\n`
-      : `Capture is paused: ${pause.triggers} triggers were removed.\n`) +
+      ? `Paused already, since ${since}.\n`
+      : `Paused: ${pause.triggers} triggers were removed, the others go on capturing.\n`) +
       `End the pause after the migration: marmot pause -end -db-path ${options.dbPath}\n`,
   );
 }
@@ -53,22 +54,23 @@ function begin({ options, terminal }: Call<typeof OPTIONS>): void {
 async function end({ options, terminal, stop }: Call<typeof OPTIONS>): Promise<void> {
   const sinceMs = withOperatorAccess(options.dbPath, endPause);
   if (sinceMs === undefined) {
-    throw new MarmotError("database", `Cannot end the pause of "${options.dbPath}": capture is not paused`);
+    throw new MarmotError("database", `Cannot end the pause of "${options.dbPath}": it is not paused`);
   }
   // A pause that begins again meanwhile is another one.
   const isArmed = await waitForNode(() =>
     withOperatorAccess(
       options.dbPath,
-      (connection) => captureTriggerNames(connection).length > 0 || readPause(connection) !== undefined,
+      (connection) => !isPauseOpen(connection) || readPause(connection) !== undefined,
     ), stop);
   if (options.json) {
-    terminal.writeOutput(jsonText({ isPaused: false, since: timeText(sinceMs), isCapturedAgain: isArmed }));
+    terminal.writeOutput(
+      jsonText({ isPaused: false, since: timeText(sinceMs), isReplicatingAgain: isArmed }),
+    );
     return;
   }
   terminal.writeOutput(
     isArmed
-      ? "The pause is over, and the node captures again.\n"
-      : "The pause is over. No node has noticed yet: capture begins again when one runs on this database, and what\n" +
-        "is written until then is found too.\n",
+      ? "The pause is over, and the node replicates again.\n"
+      : "The pause is over. No node has noticed yet: what was written goes out when one runs on this database.\n",
   );
 }

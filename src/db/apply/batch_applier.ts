@@ -98,21 +98,23 @@ export class BatchApplier {
 
   /** Applies a message. Call in a savepoint, after the pending changes were loaded. Throws SchemaMismatchError. */
   apply(table: ArmedTable, { message, body: whole, isEcho }: Incoming): AppliedEvents {
-    const { image, ...body } = whole;
+    const { image, formerNames: _, ...told } = whole;
+    // What is kept of the message goes by the name that the table has here.
+    const body = { ...told, table: table.schema.name };
     const mapping = mapColumns(table, body);
-    const told = body.events.map((event) => keyed(table, mapping, event));
+    const toldEvents = body.events.map((event) => keyed(table, mapping, event));
     const isOwn = message.origin === this.#applicant.nodeId;
-    const named = new Set(told.map((event) => event.identity));
+    const named = new Set(toldEvents.map((event) => event.identity));
     const { isInParts: isAtOnce = false, origin } = message;
     const missing = image &&
       this.#images.findMissing(table, { ...mapping, image, origin, isOwn, isAtOnce, named });
     const isUnfinished = missing?.isUnfinished ?? false;
     const gone = missing?.rows.map((row) => ({ ...row, event: { kind: "delete" as const, key: row.key } })) ??
       [];
-    const events = isUnfinished ? gone : [...gone, ...told];
-    const settled = this.#settle(table, { message, mapping, events: isUnfinished ? [] : told, isEcho });
+    const events = isUnfinished ? gone : [...gone, ...toldEvents];
+    const settled = this.#settle(table, { message, mapping, events: isUnfinished ? [] : toldEvents, isEcho });
     const spared = isOwn ? this.#images.spared(table) : undefined;
-    for (const { key, identity } of spared ? told : []) if (spared?.(key)) settled.add(identity);
+    for (const { key, identity } of spared ? toldEvents : []) if (spared?.(key)) settled.add(identity);
     const isTelling = message.run !== null && !isOwn;
     const republished = isTelling ? this.#agreement.note(table, message.origin, body.uniqueSignature) : 0;
     const application: Application = {

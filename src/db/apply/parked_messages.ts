@@ -86,22 +86,49 @@ export class ParkedMessages {
     return this.#waiting.has(foldName(table));
   }
 
+  /** The first of some names of a table under which its events wait; undefined where none do. */
+  queueOf(names: readonly string[]): string | undefined {
+    return names.find((name) => this.isParked(name));
+  }
+
+  /** Has events that wait under other names of a table wait under this one, in the order in which they came. */
+  join(queue: string, names: readonly string[]): void {
+    for (const name of names) {
+      const waiting = this.#waiting.get(foldName(name));
+      if (!waiting || foldName(name) === foldName(queue)) continue;
+      this.connection.statement(
+        "UPDATE __marmot__parked SET table_name = ? WHERE lower(table_name) = lower(?)",
+      )
+        .run([queue, name]);
+      this.#count(name, { messages: -waiting.messages, bytes: -waiting.bytes });
+      this.#count(queue, waiting);
+    }
+  }
+
   tables(): string[] {
     return [...this.#waiting.keys()];
   }
 
   /** Puts a message aside. "first lost", "lost": no room was left, its events are lost to this node until a resync. */
-  park(message: SoundMessage, reason: string, atMs: number): "first" | "queued" | "first lost" | "lost" {
-    const isFirst = !this.isParked(message.tableName);
+  park(
+    message: SoundMessage,
+    { queue = message.tableName, reason, atMs }: {
+      /** The table behind whose events it waits, as the message names it unless told. */
+      readonly queue?: string;
+      readonly reason: string;
+      readonly atMs: number;
+    },
+  ): "first" | "queued" | "first lost" | "lost" {
+    const isFirst = !this.isParked(queue);
     const bytes = message.content.kind === "batch"
       ? encodeBody(message.content.body)
       : encodeRowEvent(message.content.event);
-    if (!this.#hasRoom(message.tableName, bytes.length)) return this.#lose(message, atMs);
-    this.#count(message.tableName, { messages: 1, bytes: bytes.length });
+    if (!this.#hasRoom(queue, bytes.length)) return this.#lose({ ...message, tableName: queue }, atMs);
+    this.#count(queue, { messages: 1, bytes: bytes.length });
     this.connection.statement(
       "INSERT INTO __marmot__parked (table_name, stream, sequence, message, reason, origin, run, top) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     ).run([
-      message.tableName,
+      queue,
       message.stream,
       BigInt(message.sequence),
       bytes,
@@ -148,20 +175,21 @@ export class ParkedMessages {
   /** The first waiting message of a table, undefined when none waits. */
   first(table: string): ParkedMessage | undefined {
     const row = this.connection.statement(
-      "SELECT id, stream, sequence, message, origin, run, top, table_name, reason FROM __marmot__parked WHERE lower(table_name) = lower(?) ORDER BY id LIMIT 1",
+      "SELECT id, stream, sequence, message, origin, run, top, reason FROM __marmot__parked WHERE lower(table_name) = lower(?) ORDER BY id LIMIT 1",
     ).get([table]);
     if (!row || typeof row[0] !== "bigint" || !(row[3] instanceof Uint8Array)) return undefined;
+    const content: MessageContent = row[5] === null
+      ? { kind: "row", event: decodeRowEvent(row[3]) }
+      : { kind: "batch", body: decodeBody(row[3]) };
     return {
       id: row[0],
-      reason: String(row[8]),
+      reason: String(row[7]),
       bytes: row[3],
       message: {
         stream: String(row[1]),
         sequence: Number(row[2]),
-        tableName: String(row[7]),
-        content: row[5] === null
-          ? { kind: "row", event: decodeRowEvent(row[3]) }
-          : { kind: "batch", body: decodeBody(row[3]) },
+        tableName: content.kind === "row" ? content.event.table : content.body.table,
+        content,
         origin: BigInt(String(row[4])),
         run: row[5] === null ? null : Number(row[5]),
         top: Number(row[6]),

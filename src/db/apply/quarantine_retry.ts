@@ -83,7 +83,7 @@ export class QuarantineRetry {
   #take(quarantined: Quarantined, outcome: ApplyOutcome): RetryResult {
     const { id } = quarantined;
     const message = this.#decode(quarantined);
-    const table = this.#findTable(message.tableName);
+    const table = this.#findTable(message);
     if (isFollowed(this.connection, table.id, id)) {
       throw new Refusal(
         "later changes of its table were applied since, which it could undo: write its rows by hand where they are missing",
@@ -121,15 +121,18 @@ export class QuarantineRetry {
     return { stream, sequence, tableName: body.table, origin, run, top, content: { kind: "batch", body } };
   }
 
-  #findTable(name: string): ArmedTable {
+  #findTable(message: SoundMessage): ArmedTable {
+    const name = message.tableName;
     if (name.includes("\0")) {
       throw new MalformedMessageError("its table's name holds a NUL: there is no such table");
     }
-    const table = this.parts.tableApplier.find(name);
+    const table = this.parts.tableApplier.find(message);
     if (!table || typeof table === "string") {
       throw new Refusal(`there is no table ${JSON.stringify(name)} here`);
     }
-    if (this.parts.parked.isParked(name)) throw new Refusal("earlier events of its table are parked");
+    if (this.parts.parked.queueOf([name, ...table.names]) !== undefined) {
+      throw new Refusal("earlier events of its table are parked");
+    }
     return table;
   }
 

@@ -13,7 +13,7 @@ import type { ArmedTable, ArmedTables, SuspendedTrigger } from "../rows/armed_ta
 import { bodyOfRowEvent } from "../rows/column_mapping.ts";
 import { newestQuarantined, noteFollowed } from "./quarantine.ts";
 import { quoteIdentifier } from "../schema/identifiers.ts";
-import { findKnownTable, readKnownTables } from "../schema/known_tables.ts";
+import { findByFormerNames, findKnownTable, readKnownTables } from "../schema/known_tables.ts";
 
 /** A dropped table may be half of a rebuild: for so long its events wait for a table of its name. */
 const REBUILD_MS = 60_000;
@@ -44,11 +44,15 @@ export class TableApplier {
     this.#batches = new BatchApplier(parts);
   }
 
-  find(name: string): FoundTable {
+  /** By the present name that the message gives, else by the former ones that it gives, else by what is remembered here. */
+  find({ tableName, content }: Pick<SoundMessage, "tableName" | "content">): FoundTable {
     const { tables, applicant } = this.#parts;
-    const armed = tables.byName(name);
+    const armed = tables.byName(tableName);
     if (armed) return armed;
-    const known = findKnownTable(readKnownTables(this.#connection), name);
+    const allKnown = readKnownTables(this.#connection);
+    const formerNames = content.kind === "batch" ? content.body.formerNames : undefined;
+    const known = findByFormerNames(allKnown, formerNames ?? []) ??
+      findKnownTable(allKnown, tableName, { isTaken: formerNames?.length === 0 });
     if (!known) return undefined;
     if (!known.isDropped) return tables.byId(known.id);
     return applicant.nowMs() - (known.memory.droppedAtMs ?? 0) < REBUILD_MS ? "just dropped" : "dropped";

@@ -8,11 +8,18 @@ import { ArmedTable, type SuspendedTrigger } from "../rows/armed_tables.ts";
 import type { TriggerPolicy } from "./authorizer.ts";
 import { captureSignature, captureTriggers, tableIdOfTrigger } from "./capture_triggers.ts";
 import type { ChangeLog } from "./change_log.ts";
+import { hasChangesBehind } from "./pause.ts";
 import { keyOrderOf } from "../rows/key_ranges.ts";
 import type { DueImages } from "../state/due_images.ts";
 import type { Connection } from "../connection.ts";
 import { foldName, quoteIdentifier } from "../schema/identifiers.ts";
-import { type KnownTable, noteColumns, readKnownTables, writeKnownTable } from "../schema/known_tables.ts";
+import {
+  type KnownTable,
+  noteColumns,
+  readKnownTables,
+  tellableNames,
+  writeKnownTable,
+} from "../schema/known_tables.ts";
 import { readMeta, writeMeta } from "../state/meta.ts";
 import { backfillRenumbered, noteHighestRowid } from "./rowid_keys.ts";
 import { type ExcludedTable, readSchema, type TableSchema } from "../schema/schema.ts";
@@ -48,18 +55,22 @@ interface Arming {
   readonly triggers: ReadonlyMap<number, { tableName: string; names: Set<string> }>;
   readonly isFirst: boolean;
   readonly nowMs: number;
+  /** The highest log id from before the pause that has just ended. */
+  readonly pauseTop: number | undefined;
 }
 
 /** Arms all tables. Call in a write transaction; the statements that were kept before are of no use after it. */
 export function armTables(
   connection: Connection,
-  { log, images, hasImages, policy, nowMs }: {
+  { log, images, hasImages, policy, nowMs, pauseTop }: {
     log: ChangeLog;
     images: DueImages;
     /** Whether images can be published; else only the rows of a table can, as backfill. */
     hasImages: boolean;
     policy: TriggerPolicy;
     nowMs: number;
+    /** See closePause; undefined where there was no pause. */
+    pauseTop: number | undefined;
   },
 ): ArmingReport {
   const { tables, excluded } = readSchema(connection);
@@ -86,6 +97,7 @@ export function armTables(
     triggers: readTriggers(connection),
     isFirst,
     nowMs,
+    pauseTop,
   };
   policy.setReplicated(tables.map((table) => table.name));
   const sqlOfTriggers = readTriggerSql(connection);
@@ -113,7 +125,10 @@ export function armTables(
   connection.forgetStatements();
   log.forgetStatements();
   policy.setReplicated(report.tables.map((table) => table.schema.name));
-  for (const table of report.tables) table.clashes.prepare();
+  for (const table of report.tables) {
+    table.clashes.prepare();
+    table.formerNames = tellableNames(arming.known, table.identity);
+  }
   return report;
 }
 
@@ -144,8 +159,9 @@ interface Noted {
   readonly isCaptured: boolean;
 }
 
-function noteChanges(arming: Arming, { schema, table, isNew, isCaptured }: Noted): void {
+function noteChanges(arming: Arming, { schema, table, isNew, isCaptured: hasTriggers }: Noted): void {
   const { report } = arming;
+  const isCaptured = hasTriggers && !isReplaceUnseen(arming, { schema, table });
   const columns = schema.columns.map((column) => column.name);
   const gained = noteColumns(table.memory, columns, schema.columns.map((column) => column.declaredType));
   const uniqueChanged = table.memory.uniqueSignature !== schema.uniqueSignature;
@@ -183,6 +199,15 @@ function noteChanges(arming: Arming, { schema, table, isNew, isCaptured }: Noted
   }
 }
 
+/** Whether REPLACE may have removed rows of a UNIQUE table in a pause: the triggers that tell were away. */
+function isReplaceUnseen(
+  { connection, pauseTop }: Arming,
+  { schema, table }: Pick<Noted, "schema" | "table">,
+): boolean {
+  return pauseTop !== undefined && schema.uniqueSignature + table.memory.uniqueSignature !== "" &&
+    hasChangesBehind(connection, table.id, pauseTop);
+}
+
 /** Pieces of table images that were made under a former order of the key say nothing about deletions any more. */
 function noteKeyOrder({ memory }: KnownTable, keyOrder: string): void {
   const { keyOrder: before, formerKeyOrders = [] } = memory;
@@ -199,7 +224,10 @@ function findKnown(arming: Arming, schema: TableSchema): KnownTable | undefined 
     const triggers = arming.triggers.get(known.id);
     return triggers !== undefined && foldName(triggers.tableName) === folded;
   });
-  const byName = arming.known.findLast((known) => foldName(known.name) === folded);
+  // One whose triggers are on another table was renamed: this one only took its name.
+  const byName = arming.known.findLast((known) =>
+    foldName(known.name) === folded && !isElsewhere(arming, known, folded)
+  );
   if (!byTrigger || !byName || byTrigger === byName) return byTrigger ?? byName;
   // A table was rebuilt: the new one took the old one's name, and what was captured on both belongs together.
   arming.log.moveEntries(byTrigger.id, byName.id);
@@ -208,6 +236,11 @@ function findKnown(arming: Arming, schema: TableSchema): KnownTable | undefined 
   writeKnownTable(arming.connection, byTrigger);
   dropTriggers(arming, byTrigger.id);
   return byName;
+}
+
+function isElsewhere(arming: Arming, known: KnownTable, folded: string): boolean {
+  const triggers = arming.triggers.get(known.id);
+  return triggers !== undefined && foldName(triggers.tableName) !== folded;
 }
 
 function newKnownTable(arming: Arming, schema: TableSchema): KnownTable {

@@ -30,6 +30,11 @@ export function tableIdOfTrigger(triggerName: string): number | undefined {
   return match ? Number(match[1]) : undefined;
 }
 
+/** Whether a capture trigger names no columns of its table but those of the key: nothing else can't be dropped for it. */
+export function namesKeyColumnsAlone(triggerName: string): boolean {
+  return !/_before_(?:insert|update)$/.test(triggerName);
+}
+
 /**
  * Text that changes exactly when the triggers must be made again. It names columns by position: SQLite itself keeps
  * the triggers right through RENAME.

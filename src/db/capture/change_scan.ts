@@ -37,15 +37,28 @@ export interface ScanResult {
   readonly isAtEnd: boolean;
   /** Whether there were victims whose row is there: the next write transaction removes them. */
   readonly hasFalseVictims: boolean;
+  /** Tables of which backfill was held back. */
+  readonly heldBack: ReadonlySet<ArmedTable>;
+}
+
+export interface ScannedTables {
+  readonly tables: ArmedTables;
+  /** Whether events of the table were read and not applied: backfill of it would overwrite them. */
+  readonly isParked: (table: ArmedTable) => boolean;
 }
 
 /** Call inside a transaction. */
-export function scanChanges(log: ChangeLog, tables: ArmedTables, request: ScanRequest): ScanResult {
+export function scanChanges(
+  log: ChangeLog,
+  { tables, isParked }: ScannedTables,
+  request: ScanRequest,
+): ScanResult {
   const start = Math.min(...request.after.values());
   // One more than asked for tells whether there are more.
   const entries = log.read(start, request.maxEntries + 1);
   const sets = new Map<string, ChangeSet>();
   const seen = new Map<number, Set<KeyIdentity>>();
+  const heldBack = new Set<ArmedTable>();
   let bytes = 0;
   let count = 0;
   let to = start;
@@ -63,6 +76,10 @@ export function scanChanges(log: ChangeLog, tables: ArmedTables, request: ScanRe
     const key = entry.key.slice(0, table.schema.key.length);
     const shard = request.shardOf(table, key);
     if (entry.id <= (request.after.get(shard) ?? Infinity)) continue;
+    if (entry.kind === entryKinds.backfill && isParked(table)) {
+      heldBack.add(table);
+      continue;
+    }
     if (entry.kind === entryKinds.victim && !hasNull(key) && table.rows.has(key)) {
       hasFalseVictims = true;
       continue;
@@ -80,7 +97,7 @@ export function scanChanges(log: ChangeLog, tables: ArmedTables, request: ScanRe
     sets.set(name, set);
     set.events.push(event);
   }
-  return { to, entries: count, sets: [...sets.values()], isAtEnd, hasFalseVictims };
+  return { to, entries: count, sets: [...sets.values()], isAtEnd, hasFalseVictims, heldBack };
 }
 
 /** What the rows of a key are now. Call inside a transaction. */

@@ -1,7 +1,7 @@
 /** The tables that are replicated now: armed with capture triggers, and ready to be read and written. */
 import type { Connection } from "../connection.ts";
 import { foldName } from "../schema/identifiers.ts";
-import type { KnownTable, TableMemory } from "../schema/known_tables.ts";
+import { firstNameOf, type KnownTable, namesOf, type TableMemory } from "../schema/known_tables.ts";
 import { KeyRanges } from "./key_ranges.ts";
 import { type BatchMapping, RowAccess } from "./row_access.ts";
 import type { TableSchema } from "../schema/schema.ts";
@@ -18,6 +18,8 @@ export class ArmedTable {
   readonly clashes: UniqueClashes;
   readonly ranges: KeyRanges;
   suspendedTriggers: readonly SuspendedTrigger[] = [];
+  /** What other nodes may still call it: see tellableNames. */
+  formerNames: readonly string[] | undefined;
   /** Kept by column_mapping.ts. */
   readonly mappings = new Map<string, BatchMapping>();
 
@@ -34,6 +36,16 @@ export class ArmedTable {
 
   get id(): number {
     return this.identity.id;
+  }
+
+  /** See firstNameOf. */
+  get firstName(): string {
+    return firstNameOf(this.identity);
+  }
+
+  /** All names that it has and had here. */
+  get names(): string[] {
+    return namesOf(this.identity);
   }
 
   get memory(): TableMemory {

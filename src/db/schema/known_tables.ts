@@ -102,13 +102,62 @@ function findRenamed(memory: TableMemory, columns: (string | null)[], types: str
   return renamed;
 }
 
-/** The known table that a message means: by its present name, else the last one that was called so. */
-export function findKnownTable(tables: readonly KnownTable[], name: string): KnownTable | undefined {
+/**
+ * The first name that a table had. Its shard and its subject go by it: over two subjects its messages would have no total
+ * order, and a condition on one would not see the other.
+ */
+export function firstNameOf({ name, memory }: KnownTable): string {
+  return memory.formerNames[0] ?? name;
+}
+
+/** All names that a table has and had. */
+export function namesOf({ name, memory }: KnownTable): string[] {
+  return [...new Set([name, ...memory.formerNames])];
+}
+
+/**
+ * Former names to tell the nodes that have not renamed the table yet: none under which they may know an older table. Empty
+ * where the present name was an older table's; undefined where there is nothing to tell.
+ */
+export function tellableNames(tables: readonly KnownTable[], table: KnownTable): string[] | undefined {
+  const older = tables.filter(({ id }) => id < table.id);
+  const isOlder = (name: string) => older.some((other) => hasHadName(other, name));
+  const names = table.memory.formerNames.filter((name) => name !== table.name && !isOlder(name));
+  return names.length > 0 || isOlder(table.name) ? names : undefined;
+}
+
+/**
+ * The known table that a message means whose present name is unknown here, by the names that the table had before at its
+ * origin. A name that two tables here have or had means neither: one of them took it when the other was renamed.
+ */
+export function findByFormerNames(
+  tables: readonly KnownTable[],
+  formerNames: readonly string[],
+): KnownTable | undefined {
+  for (const name of formerNames.toReversed()) {
+    const [only, ...others] = tables.filter((table) => hasHadName(table, name));
+    if (only && others.length === 0 && !only.isDropped) return only;
+  }
+  return undefined;
+}
+
+function hasHadName(table: KnownTable, name: string): boolean {
+  return namesOf(table).some((other) => foldName(other) === foldName(name));
+}
+
+/**
+ * The known table that a message means: by its present name, else by a former one. Where two were called so it is the first,
+ * unless the origin says that it had the name after another (`isTaken`), else the last one that was dropped.
+ */
+export function findKnownTable(
+  tables: readonly KnownTable[],
+  name: string,
+  { isTaken = false }: { isTaken?: boolean } = {},
+): KnownTable | undefined {
   const folded = foldName(name);
   const isNamed = (table: KnownTable) => foldName(table.name) === folded;
+  const bearers = tables.filter((table) => hasHadName(table, name));
   return tables.find((table) => !table.isDropped && isNamed(table)) ??
-    tables.findLast((table) =>
-      table.memory.formerNames.some((former) => foldName(former) === folded) && !table.isDropped
-    ) ??
+    (isTaken ? bearers.slice(1) : bearers).find((table) => !table.isDropped) ??
     tables.findLast(isNamed);
 }

@@ -13,6 +13,7 @@ export type MetaName =
   | "last_run"
   | "is_armed"
   | "paused"
+  | "pause_top"
   | "operator_request"
   | "last_image";
 
