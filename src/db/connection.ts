@@ -215,5 +215,16 @@ function translate(error: unknown): unknown {
       cause: error,
     });
   }
+  if (/^no such table: (main\.)?__marmot__/.test(message)) {
+    return new MarmotError(
+      "database",
+      "Cannot go on with the database: Marmot's tables were removed from it, as -cleanup does",
+      {
+        hint:
+          "Stop Marmot before -cleanup. To replicate again, begin with a new copy of another node's database.",
+        cause: error,
+      },
+    );
+  }
   return isBusy ? new DatabaseBusyError(error) : new SqliteError(message, resultCode, error);
 }

@@ -41,3 +41,18 @@ Deno.test("a database that Marmot was removed from can be used again, as at the 
   assert.deepEqual(world.arm().appeared, []);
   assert.deepEqual(world.entries(), []);
 });
+
+Deno.test("a node that Marmot is removed under says so in a sentence, with what to do", () => {
+  using world = new TestReplica(SCHEMA);
+  world.arm();
+  const connection = openDatabase(world.path);
+  removeMarmot(connection);
+  connection.close();
+  assert.throws(() => world.replica.pausedSinceMs(), {
+    name: "MarmotError",
+    code: "database",
+    message: "Cannot go on with the database: Marmot's tables were removed from it, as -cleanup does",
+    hint:
+      "Stop Marmot before -cleanup. To replicate again, begin with a new copy of another node's database.",
+  });
+});
