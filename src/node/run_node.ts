@@ -186,6 +186,7 @@ function answerVerify(
     dbPath: replica.connection.path,
     barrier: node.applyBarrier,
     cursors: () => node.cursors(),
+    isPaused: () => replica.pausedSinceMs() !== undefined,
     clock: systemClock,
     log,
   });

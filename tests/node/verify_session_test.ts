@@ -1,5 +1,7 @@
 /** What a node does for one verify: how long it stands still, what it looks at, and when it gives up. */
 import assert from "node:assert/strict";
+import { beginPause, endPause } from "../../src/db/capture/pause.ts";
+import { Connection } from "../../src/db/connection.ts";
 import type { SnapshotDescription } from "../../src/db/verify/database_snapshot.ts";
 import { decodeAnswer, type Question } from "../../src/node/verify/verify_protocol.ts";
 import { VerifyWorld } from "./verify_world.ts";
@@ -52,6 +54,24 @@ Deno.test("a node that does not reach the target says how far it is behind, and 
   world.at(1).application.exec("INSERT INTO t VALUES (1, 'x')");
   await world.time.pass(200);
   assert.equal(world.count(2), 1);
+});
+
+Deno.test("a paused node is not compared: what it has not captured would pass for a difference", async () => {
+  using world = new VerifyWorld({ schema: SCHEMA });
+  await world.time.pass(1000);
+  const connection = new Connection(world.at(2).replica.connection.path);
+  beginPause(connection, 1);
+  connection.exec("INSERT INTO t VALUES (1, 'not captured')");
+  assert.equal(
+    await world.failure(2, HOLD),
+    "it is paused for a migration: end that with marmot pause -end first",
+  );
+  endPause(connection);
+  connection.close();
+  await world.time.pass(1000);
+  await world.value(2, END);
+  await world.value(2, HOLD);
+  assert.equal(world.count(1), 1);
 });
 
 Deno.test("a node gives up its snapshot when its asker is gone, and is free for the next", async () => {

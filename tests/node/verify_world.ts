@@ -55,6 +55,7 @@ export class VerifyWorld implements Disposable {
         dbPath: path,
         barrier: node.applyBarrier,
         cursors: () => node.cursors(),
+        isPaused: () => replica.pausedSinceMs() !== undefined,
         clock: life,
         log: silentLog,
       });

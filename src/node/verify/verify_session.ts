@@ -33,6 +33,8 @@ export interface VerifySessionParts {
     readonly stream: string | undefined;
     readonly cursor: number | undefined;
   }[];
+  /** Whether the operator has paused capture. */
+  readonly isPaused: () => boolean;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -110,7 +112,10 @@ export class VerifySession {
   }
 
   #hold(): Cursors {
-    const { barrier, clock } = this.#parts;
+    const { barrier, clock, isPaused } = this.#parts;
+    if (isPaused()) {
+      throw new MarmotError("broker", "it is paused for a migration: end that with marmot pause -end first");
+    }
     const cursors = this.#readCursors();
     barrier.hold();
     this.#isHolding = true;
