@@ -1,6 +1,6 @@
 /**
  * deno task simulate --seeds N --from S [--mode M] [--jobs J] [--shrink] [--keep FILE]: runs N histories from seed S on,
- * and prints the first that fails as it happened (with --shrink: the smallest part of it that fails still; with --keep the
+ * or as many as there are until SIGINT (Ctrl+C), and prints the first that fails as it happened (with --shrink: the smallest part of it that fails still; with --keep the
  * plan of that is written to a file) and the seeds of the others.
  */
 import { parseArgs } from "node:util";
@@ -37,8 +37,10 @@ async function simulate(from: number, count: number, mode: Mode | undefined): Pr
   const failures: Failure[] = [];
   let next = from;
   let done = 0;
+  let isStopped = false;
+  Deno.addSignalListener("SIGINT", () => isStopped = true);
   const takeRange = (): Range | undefined => {
-    if (next >= from + count) return undefined;
+    if (isStopped || next >= from + count) return undefined;
     const range = { from: next, to: Math.min(next + RANGE, from + count), mode };
     next = range.to;
     return range;
