@@ -20,7 +20,7 @@ export interface Fault {
   /** What the engine does wrongly. */
   readonly name: string;
   readonly changes: readonly Change[];
-  /** The mode whose seeds find it, or the kept history that does (tests/simulation/histories). */
+  /** The mode whose seeds find it, or a history that was written for it (tests/simulation/faults). */
   readonly within: { readonly mode: Mode } | { readonly history: string };
 }
 

@@ -25,5 +25,5 @@ for (const fault of FAULTS) {
 }
 
 function readPlan(history: string): Parameters<typeof runPlan>[0] {
-  return JSON.parse(Deno.readTextFileSync(new URL(`./histories/${history}.json`, import.meta.url))).plan;
+  return JSON.parse(Deno.readTextFileSync(new URL(`./faults/${history}.json`, import.meta.url))).plan;
 }

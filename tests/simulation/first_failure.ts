@@ -8,7 +8,7 @@ import type { Task } from "./faulty_engine.ts";
 
 const task: Task = JSON.parse(Deno.args[0] ?? "");
 if ("history" in task) {
-  const path = new URL(`./histories/${task.history}.json`, import.meta.url);
+  const path = new URL(`./faults/${task.history}.json`, import.meta.url);
   const { plan }: { plan: Plan } = JSON.parse(Deno.readTextFileSync(path));
   begin(plan.seed);
   tell(plan.seed, await runPlan(plan));

@@ -294,11 +294,12 @@ export class World implements Surroundings {
       node.disarm();
       this.#plan.changes.forEach((_, change) => this.#alter(node, change));
       if (!node.streams) continue;
+      // A connection that stood stays: beginning anew would mend more than the network.
+      if (node.streams.isCutOff) node.streams.interrupt();
       node.streams.isCutOff = false;
       node.streams.isMute = false;
       node.streams.crashAfter = Infinity;
       node.streams.holdsNext = false;
-      node.streams.interrupt();
     }
     let unrest: string | undefined;
     for (let passedMs = 0; passedMs < HEAL_MS; passedMs += HEAL_LOOK_MS) {

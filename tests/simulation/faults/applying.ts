@@ -42,15 +42,6 @@ export const APPLYING_FAULTS: readonly Fault[] = [
     within: { mode: "any" },
   },
   {
-    name: "an echo writes the rows that it has settled",
-    changes: [{
-      file: BATCH,
-      find: "return settled.has(identity) || this.#pending.isPending(table.id, identity);",
-      replace: "return this.#pending.isPending(table.id, identity);",
-    }],
-    within: { mode: "any" },
-  },
-  {
     name: "an echo settles by the image alone",
     changes: [{
       file: BATCH,
@@ -114,7 +105,7 @@ export const APPLYING_FAULTS: readonly Fault[] = [
       replace:
         "if (isOfParent && isImageOf(table, mapping, event)) this.#pending.settle(table.id, identity, Infinity);",
     }],
-    within: { mode: "files" },
+    within: { history: "a_copy_writes_what_its_original_wrote" },
   },
   {
     name: "inherited entries are settled behind the log id that came with the copy",
@@ -123,16 +114,7 @@ export const APPLYING_FAULTS: readonly Fault[] = [
       find: PARENT,
       replace: PARENT.replace("Math.min(message.top, parent.top)", "message.top"),
     }],
-    within: { mode: "files" },
-  },
-  {
-    name: "inherited entries are settled by runs that came after the copy",
-    changes: [{
-      file: BATCH,
-      find: "const isOfParent = parent !== undefined && (message.run ?? 0) <= parent.run;",
-      replace: "const isOfParent = parent !== undefined;",
-    }],
-    within: { mode: "files" },
+    within: { history: "a_copy_and_its_original_write" },
   },
   {
     name: "what the application writes before a transaction is not taken in",

@@ -92,6 +92,15 @@ export const PUBLISHING_FAULTS: readonly Fault[] = [
       find: "await sender.send(state, message, expected)",
       replace: "await sender.send(state, message)",
     }],
+    within: { mode: "turns" },
+  },
+  {
+    name: "backfill is published without the expected sequence",
+    changes: [{
+      file: CHECKED,
+      find: "await sender.send(state, message, expected)",
+      replace: "await sender.send(state, message)",
+    }],
     within: { mode: "rollout" },
   },
   {

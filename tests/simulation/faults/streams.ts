@@ -16,7 +16,7 @@ export const STREAM_FAULTS: readonly Fault[] = [
       find: 'if (state.firstSequence > cursor + 1 || !hasNext) return "trimmed";',
       replace: "void hasNext;",
     }],
-    within: { mode: "retention" },
+    within: { history: "a_node_stays_away_too_long" },
   },
   {
     name: "a stream that was overtaken goes on",
@@ -53,7 +53,7 @@ export const STREAM_FAULTS: readonly Fault[] = [
       find: "this.#displaced.push({ tableId, key });",
       replace: "void [tableId, key];",
     }],
-    within: { mode: "unsafe broker" },
+    within: { history: "a_lost_message_had_displaced_a_row" },
   },
   {
     name: "a stream's queue is kept when it is read anew",
@@ -86,7 +86,7 @@ export const STREAM_FAULTS: readonly Fault[] = [
       find: 'if (isOwn && event.event.kind !== "delete" && !isWhole) continue;',
       replace: "void isWhole;",
     }],
-    within: { mode: "rollout" },
+    within: { history: "a_column_comes_before_the_echo" },
   },
   {
     name: "an uncaptured window makes no image",
@@ -109,15 +109,6 @@ export const STREAM_FAULTS: readonly Fault[] = [
     within: { mode: "window" },
   },
   {
-    name: "a piece of an image deletes pending rows",
-    changes: [{
-      file: READER,
-      find: "if (named.has(identity) || this.#parts.pending.isCovered(table.id, identity, Infinity)) return;",
-      replace: "if (named.has(identity)) return;",
-    }],
-    within: { mode: "window" },
-  },
-  {
     name: "a piece of an image deletes rows of which an own image has still to tell",
     changes: [
       { file: READER, find: "    if (due && due.reached === null) return [];\n", replace: "" },
@@ -127,7 +118,7 @@ export const STREAM_FAULTS: readonly Fault[] = [
         replace: "const isShielded = limit < 0 && due !== undefined &&",
       },
     ],
-    within: { mode: "window" },
+    within: { history: "two_nodes_write_without_capture" },
   },
   {
     name: "own events write rows of which an own image has still to tell",
@@ -175,15 +166,6 @@ export const STREAM_FAULTS: readonly Fault[] = [
     within: { mode: "window" },
   },
   {
-    name: "parts of two sets are mixed",
-    changes: [{
-      file: "src/db/apply/message_parts.ts",
-      find: " && Number(last[1]) === envelope.run &&\n      Number(last[2]) === envelope.number - 1;",
-      replace: ";",
-    }],
-    within: { mode: "sole" },
-  },
-  {
     name: "parts of a row that was given up wait for ever",
     changes: [
       {
@@ -192,6 +174,6 @@ export const STREAM_FAULTS: readonly Fault[] = [
         replace: "void owner;",
       },
     ],
-    within: { mode: "sole" },
+    within: { history: "a_row_in_parts_is_given_up" },
   },
 ];

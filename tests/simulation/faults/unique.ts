@@ -23,7 +23,7 @@ export const UNIQUE_FAULTS: readonly Fault[] = [
       find: 'if (table.keyKind === "declared" && table.rowidName !== null) {',
       replace: 'if (table.rowidName === "") {',
     }],
-    within: { mode: "drawn" },
+    within: { history: "a_row_is_replaced_by_its_rowid" },
   },
   {
     name: "victims are published though their row is there",
@@ -79,12 +79,12 @@ export const UNIQUE_FAULTS: readonly Fault[] = [
       find: "inBatch: new Set(events.map((event) => event.identity)),",
       replace: "inBatch: new Set(),",
     }],
-    within: { mode: "any" },
+    within: { history: "two_rows_swap_their_values" },
   },
   {
     name: "a row that clashes with a pending one is dropped",
     changes: [{ file: BATCH, find: HIDE, replace: "void [body, origin];" }],
-    within: { mode: "any" },
+    within: { history: "a_row_comes_out_behind_a_pending_one" },
   },
   {
     name: "an event leaves the hidden row of its key",
@@ -93,7 +93,7 @@ export const UNIQUE_FAULTS: readonly Fault[] = [
       find: "for (const event of events) this.#hidden.drop(table.id, event.identity);",
       replace: "",
     }],
-    within: { mode: "any" },
+    within: { history: "a_hidden_row_is_deleted" },
   },
   {
     name: "an event leaves the hidden rows that it displaces",
@@ -117,7 +117,7 @@ export const UNIQUE_FAULTS: readonly Fault[] = [
   {
     name: "hidden rows do not come out",
     changes: [{ file: BATCH, find: "    this.unhide(table);\n    if (isOwn", replace: "    if (isOwn" }],
-    within: { mode: "any" },
+    within: { history: "a_row_comes_out_behind_a_pending_one" },
   },
   {
     name: "a hidden row comes out over a pending one of its key",
@@ -126,7 +126,7 @@ export const UNIQUE_FAULTS: readonly Fault[] = [
       find: "if (event !== undefined && !this.#pending.isPending(table.id, hidden.identity)) {",
       replace: "if (event !== undefined) {",
     }],
-    within: { mode: "any" },
+    within: { history: "a_hidden_row_is_written_here" },
   },
   {
     name: "nodes with other UNIQUE indexes are not told of displaced rows",
@@ -135,6 +135,6 @@ export const UNIQUE_FAULTS: readonly Fault[] = [
       find: "isDisputed: this.#agreement.isDisputed(table),",
       replace: "isDisputed: false,",
     }],
-    within: { mode: "migration" },
+    within: { history: "one_node_alone_has_a_unique_index" },
   },
 ];
