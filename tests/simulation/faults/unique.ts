@@ -26,15 +26,6 @@ export const UNIQUE_FAULTS: readonly Fault[] = [
     within: { history: "a_row_is_replaced_by_its_rowid" },
   },
   {
-    name: "victims are published though their row is there",
-    changes: [{
-      file: "src/db/capture/change_scan.ts",
-      find: "if (entry.kind === entryKinds.victim && !hasNull(key) && table.rows.has(key)) {",
-      replace: "if (hasFalseVictims) {",
-    }],
-    within: { mode: "own" },
-  },
-  {
     name: "victims are pending though their row is there",
     changes: [{
       file: "src/db/capture/pending_changes.ts",
