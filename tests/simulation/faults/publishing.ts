@@ -86,15 +86,6 @@ export const PUBLISHING_FAULTS: readonly Fault[] = [
     within: { mode: "any" },
   },
   {
-    name: "what failed is published without the expected sequence",
-    changes: [{
-      file: CHECKED,
-      find: "await sender.send(state, message, expected)",
-      replace: "await sender.send(state, message)",
-    }],
-    within: { mode: "turns" },
-  },
-  {
     name: "backfill is published without the expected sequence",
     changes: [{
       file: CHECKED,
