@@ -1,8 +1,8 @@
 /** The conflict journal of all nodes, against what the streams say: what it tells is true, and what lost is in it. */
-import { decodeBody } from "../../src/wire/batch_codec.ts";
+import { type BatchBody, decodeBody, decodeEnvelope } from "../../src/wire/batch_codec.ts";
+import { isSameValue, type Value } from "../../src/wire/value.ts";
 import type { MemoryServer } from "./memory_server.ts";
 import type { SimulatedNode } from "./simulated_node.ts";
-import { decodeEnvelope } from "../../src/wire/batch_codec.ts";
 
 interface JournalParts {
   readonly nodes: readonly SimulatedNode[];
@@ -35,7 +35,23 @@ export class Journal {
     const shard = Number(String(record["winner_stream"]).split("-")[1]);
     const winner = this.#parts.server.everStored(shard, Number(record["winner_sequence"]));
     if (!winner) return "whose winner stands nowhere";
-    const { origin } = decodeEnvelope(winner.payload);
-    return String(origin) === record["winner_origin"] ? undefined : "with another winner than stands there";
+    const { origin, parts, body } = decodeEnvelope(winner.payload);
+    if (String(origin) !== record["winner_origin"]) return "with another winner than stands there";
+    if (record["kind"] !== "displaced" || parts > 1 || !bringsRow(decodeBody(body), losing)) return undefined;
+    return "of a row that its winner itself brings back";
   }
+}
+
+/** Whether a message brings the row whose image a record holds. Keys with NULL name many rows: of these nothing is said. */
+function bringsRow(message: BatchBody, { key, columns, events: [lost] }: BatchBody): boolean {
+  if (lost?.kind !== "upsert") return false;
+  const names = key.map((position) => columns[position] ?? null);
+  const keyOf = (of: readonly (string | null)[], row: readonly Value[]) =>
+    names.map((name) => row[of.indexOf(name)] ?? null);
+  const wanted = keyOf(columns, lost.row);
+  if (wanted.includes(null)) return false;
+  return message.events.some((event) =>
+    event.kind === "upsert" &&
+    keyOf(message.columns, event.row).every((value, i) => isSameValue(value, wanted[i] ?? null))
+  );
 }
