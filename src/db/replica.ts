@@ -3,7 +3,6 @@
  * goes through here, in three kinds of transaction: arm (after a change of schema), scan (read what to publish), apply
  * (write what was read). Each refuses to run on a schema that it was not armed for.
  */
-import { existsSync, statSync } from "node:fs";
 import { MarmotError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
 import type { NodeId } from "../wire/batch.ts";
@@ -17,34 +16,25 @@ import { ConflictJournal } from "./apply/conflict_journal.ts";
 import { ChangeLog } from "./capture/change_log.ts";
 import { type Echo, RetainedEntries, type Retention } from "./capture/retained_entries.ts";
 import { scanChanges, type ScanRequest, type ScanResult } from "./capture/change_scan.ts";
-import { Connection, type ConnectionOptions, SqliteError } from "./connection.ts";
+import type { Connection } from "./connection.ts";
 import { HiddenRows } from "./apply/hidden_rows.ts";
 import { type ImagePiece, scanImage } from "./capture/image_scan.ts";
 import { ImageReader } from "./apply/image_reader.ts";
 import type { ArmedTable } from "./rows/armed_tables.ts";
 import { DueImages } from "./state/due_images.ts";
-import {
-  parentsOf,
-  readLastRun,
-  readMeta,
-  readNodeId,
-  recordLogTop,
-  takeNodeId,
-  writeMeta,
-} from "./state/meta.ts";
+import { parentsOf, readLastRun, readMeta, recordLogTop, writeMeta } from "./state/meta.ts";
 import { adoptOriginalState, dropOriginalTriggers, hasOriginalState } from "./capture/original_state.ts";
 import { closePause, readPause } from "./capture/pause.ts";
+import { openDatabase, openError } from "./open_database.ts";
 import { ParkedMessages } from "./apply/parked_messages.ts";
 import { Quarantine } from "./apply/quarantine.ts";
 import type { RetryResult } from "./apply/quarantine_retry.ts";
 import { LOAD_LIMIT, PendingChanges } from "./capture/pending_changes.ts";
 import { createStateTables, hasStateTables, STATE_VERSION } from "./state/state_tables.ts";
+import { ReplicaIdentity } from "./replica_identity.ts";
 import { UniqueAgreement } from "./apply/unique_agreement.ts";
 import { type StreamPosition, StreamPositions } from "./state/stream_positions.ts";
 import { decodeMessage } from "../wire/message.ts";
-
-/** How long SQLite may wait for a lock by itself, which blocks the event loop. */
-const BUSY_TIMEOUT_MS = 4;
 
 export const DEFAULT_RETENTION: Retention = { milliseconds: 10 * 60_000, entries: 10_000 };
 
@@ -73,54 +63,6 @@ export interface ReplicaOptions {
   readonly hasImages?: boolean;
 }
 
-/** Opens the database file as Marmot does. Throws MarmotError where it does not exist or is no database. */
-export function openDatabase(path: string, busyTimeoutMs = BUSY_TIMEOUT_MS): Connection {
-  return openExisting(path, { busyTimeoutMs });
-}
-
-/** Opens the database file for reading alone; the rest as openDatabase. */
-export function openDatabaseReadOnly(path: string, busyTimeoutMs: number): Connection {
-  return openExisting(path, { busyTimeoutMs, readOnly: true });
-}
-
-function openExisting(path: string, options: ConnectionOptions): Connection {
-  if (!existsSync(path)) {
-    throw new MarmotError("database", `Cannot open the database "${path}": there is no such file`, {
-      hint: "Marmot replicates a database that exists: start the application first, or check -db-path.",
-    });
-  }
-  if (!statSync(path).isFile()) {
-    throw new MarmotError("database", `Cannot open the database "${path}": it is not a file`);
-  }
-  try {
-    const connection = new Connection(path, options);
-    connection.integer("SELECT count(*) FROM sqlite_schema");
-    return connection;
-  } catch (error) {
-    throw openError(path, error);
-  }
-}
-
-function openError(path: string, error: unknown): unknown {
-  if (!(error instanceof SqliteError)) return error;
-  const why = error.isNotADatabase ? "the file is not an SQLite database" : error.message;
-  return new MarmotError("database", `Cannot open the database "${path}": ${why}`, {
-    hint: "Marmot needs to read and write the file and its folder.",
-    cause: error,
-  });
-}
-
-/** Which file it is, whatever it is called; undefined where the file system does not tell. Never opens the file. */
-function fileIdentity(path: string): string | undefined {
-  const { dev, ino } = statSync(path, { bigint: true });
-  return ino === 0n ? undefined : `${dev}:${ino}`;
-}
-
-/** What stays over a restart of the machine, on which devices may get other numbers. */
-function inodeOf(identity: string | undefined): string | undefined {
-  return identity?.split(":")[1];
-}
-
 export class Replica {
   readonly connection: Connection;
   readonly nodeId: NodeId;
@@ -145,7 +87,7 @@ export class Replica {
   readonly #applier: Applier;
   readonly #readSeqMap: () => ReadonlyMap<string, number>;
   readonly #nowMs: () => number;
-  readonly #fileIdentity: string | undefined;
+  readonly #identity: ReplicaIdentity;
   #schemaVersion = -1;
   #dataVersion = -1;
 
@@ -173,8 +115,8 @@ export class Replica {
     this.#agreement = new UniqueAgreement(connection, { log: this.log, journal: this.#journal });
     this.#quarantine = new Quarantine(connection);
     this.positions.load();
-    this.#fileIdentity = fileIdentity(connection.path);
-    const nodeId = options.nodeId ?? this.#keptNodeId(options.log) ?? options.makeNodeId();
+    this.#identity = new ReplicaIdentity(connection);
+    const nodeId = options.nodeId ?? this.#identity.keptNodeId(options.log) ?? options.makeNodeId();
     this.nodeId = nodeId;
     const lastRun = readLastRun(connection);
     this.run = Math.max(options.nowMs(), lastRun + 1, this.positions.highestRun(nodeId) + 1);
@@ -199,7 +141,7 @@ export class Replica {
     this.#quarantine.load();
     this.#images.load();
     this.#agreement.load();
-    if (!options.isIdProvisional) this.#putIdOnRecord();
+    if (!options.isIdProvisional) this.#identity.putOnRecord(nodeId, this.run);
   }
 
   /** Opens the database and makes Marmot's tables in it. Throws DatabaseBusyError, and MarmotError as openDatabase does. */
@@ -225,42 +167,19 @@ export class Replica {
     }
   }
 
-  /** Throws where the database's file is another one by now: this process would go on with one that nobody else sees. */
-  assertSameFile(): void {
-    const { path } = this.connection;
-    if (existsSync(path) && fileIdentity(path) === this.#fileIdentity) return;
-    throw new MarmotError(
-      "database",
-      `Cannot go on with the database "${path}": its file was replaced or removed`,
-      {
-        hint: "Stop Marmot before a database is restored or deleted, and start it again afterwards.",
-      },
-    );
-  }
-
-  /** The id in the database, but for a copy of the file: there it is still the original's. */
-  #keptNodeId(log: Log): NodeId | undefined {
-    const nodeId = readNodeId(this.connection);
-    const before = readMeta(this.connection, "file_identity");
-    if (nodeId === undefined || before === undefined || before === inodeOf(this.#fileIdentity)) return nodeId;
-    log.warn("the database file is a copy: this node takes an id of its own", { idInCopy: nodeId });
-    return undefined;
-  }
-
   /** Puts a provisional id on record: to be called once it is certain that no other node has it. Throws DatabaseBusyError. */
   keepNodeId(): void {
-    this.connection.write(() => this.#putIdOnRecord());
+    this.connection.write(() => this.#identity.putOnRecord(this.nodeId, this.run));
   }
 
-  #putIdOnRecord(): void {
-    const inode = inodeOf(this.#fileIdentity);
-    if (inode !== undefined) writeMeta(this.connection, "file_identity", inode);
-    takeNodeId(this.connection, this.nodeId, this.run);
+  /** Throws where the database's file is another one by now: this process would go on with one that nobody else sees. */
+  assertSameFile(): void {
+    this.#identity.assertSameFile();
   }
 
   /** Which file it is on this machine, whatever it is called; '' where the file system does not tell. */
   get fileIdentity(): string {
-    return this.#fileIdentity ?? "";
+    return this.#identity.file ?? "";
   }
 
   /** Whether another connection has committed since this was asked last. */

@@ -1,7 +1,7 @@
 /** The command behind -cleanup: takes Marmot out of a database. */
 import type { Config } from "../config/config.ts";
 import { removeMarmot } from "../db/state/remove_marmot.ts";
-import { openDatabase } from "../db/replica.ts";
+import { openDatabase } from "../db/open_database.ts";
 import { DatabaseBusyError, MarmotError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
 import { systemClock } from "../runtime/clock.ts";

@@ -188,3 +188,13 @@ Deno.test("a message of a renamed table is applied under its former name, but ne
   const late = world.apply("t", [upsert(4n, "d")], { ...layout, formerNames: [] });
   assert.deepEqual([late.written, late.parked], [0, 1], "its name was another table's");
 });
+
+Deno.test("rows of one key with NULL that clash among themselves by an index of this node alone do not park the table", () => {
+  using world = new TestReplica("CREATE TABLE t (a, b, u UNIQUE, PRIMARY KEY (a, b))");
+  world.arm();
+  const rows = [[1n, null, "x"], [1n, null, "y"], [1n, null, "x"], [1n, null, null], [1n, null, null]];
+  const outcome = world.apply("t", [{ kind: "list", key: [1n, null], rows }]);
+  assert.deepEqual([outcome.parked, outcome.displaced], [0, 1]);
+  assert.deepEqual(world.rows("SELECT u FROM t ORDER BY u"), [[null], [null], ["x"], ["y"]]);
+  assert.equal(world.rows("SELECT count(*) FROM __marmot__conflict")[0]?.[0], 1);
+});

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { dumpSchema } from "../../scripts/table_dump.ts";
 import { removeMarmot } from "../../src/db/state/remove_marmot.ts";
-import { openDatabase } from "../../src/db/replica.ts";
+import { openDatabase } from "../../src/db/open_database.ts";
 import { readVectors } from "../golden/vectors.ts";
 import { TestReplica } from "./test_replica.ts";
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { dumpSchema } from "../../scripts/table_dump.ts";
 import { removeMarmot } from "../../src/db/state/remove_marmot.ts";
-import { openDatabase } from "../../src/db/replica.ts";
+import { openDatabase } from "../../src/db/open_database.ts";
 import { TestReplica, upsert } from "./test_replica.ts";
 
 const SCHEMA = `

@@ -15,6 +15,7 @@ import type { HiddenRows } from "./hidden_rows.ts";
 import type { ImageReader } from "./image_reader.ts";
 import { hasSameRow, isImageOf, keyed, type KeyedEvent, rowsOf } from "./keyed_events.ts";
 import { hasNull, type KeyIdentity } from "../schema/key.ts";
+import { SoundLists } from "./sound_lists.ts";
 import type { Parent } from "../state/meta.ts";
 import type { SoundMessage } from "./parked_messages.ts";
 import type { PendingChanges } from "../capture/pending_changes.ts";
@@ -102,7 +103,8 @@ export class BatchApplier {
     // What is kept of the message goes by the name that the table has here.
     const body = { ...told, table: table.schema.name };
     const mapping = mapColumns(table, body);
-    const toldEvents = body.events.map((event) => keyed(table, mapping, event));
+    const lists = new SoundLists(table, mapping);
+    const toldEvents = body.events.map((event) => keyed(table, mapping, lists.take(event)));
     const isOwn = message.origin === this.#applicant.nodeId;
     const named = new Set(toldEvents.map((event) => event.identity));
     const { isInParts: isAtOnce = false, origin } = message;
@@ -140,6 +142,7 @@ export class BatchApplier {
       republished,
     };
     for (const event of events) this.#hidden.drop(table.id, event.identity);
+    for (const { key, losing } of lists.reduced) this.#noteReduced(application, { key, losing }, result);
     for (const event of events) {
       if (event.event.kind === "delete" || (event.event.kind === "list" && table.clashes.isEmpty)) {
         this.#applyPlain(application, event, result);
@@ -279,6 +282,20 @@ export class BatchApplier {
     // A backfill entry of the row stays: nodes that hold another version of it learn that it is gone.
     this.#noteDisplaced(application, row.key);
     if (!isComing && application.isDisputed) this.#publish(application, row.key, result);
+  }
+
+  /** Rows of one key clash among themselves where the origin has another index: nodes that have none hold them all. */
+  #noteReduced(
+    application: Application,
+    { key, losing }: { key: readonly Value[]; losing: readonly ChangeEvent[] },
+    result: AppliedEvents,
+  ): void {
+    this.#record(application, "displaced", {
+      losing: { ...application.body, events: losing },
+      losingOrigin: application.message.origin,
+    });
+    result.displaced += losing.length;
+    if (application.isDisputed) this.#publish(application, key, result);
   }
 
   /** Whoever has displaced a row publishes that it is gone, should the stream lose the message that did it. */

@@ -4,7 +4,7 @@
  */
 import { DatabaseBusyError, MarmotError } from "../../errors.ts";
 import type { Connection } from "../connection.ts";
-import { openDatabase } from "../replica.ts";
+import { openDatabase } from "../open_database.ts";
 import { hasStateTables } from "../state/state_tables.ts";
 
 /** How long a command waits for a lock: a node and the application hold it for milliseconds. */

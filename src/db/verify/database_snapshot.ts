@@ -8,7 +8,7 @@ import type { Value } from "../../wire/value.ts";
 import { HiddenRows } from "../apply/hidden_rows.ts";
 import { ChangeLog } from "../capture/change_log.ts";
 import type { Connection } from "../connection.ts";
-import { openDatabaseReadOnly } from "../replica.ts";
+import { openDatabaseReadOnly } from "../open_database.ts";
 import { RowAccess } from "../rows/row_access.ts";
 import { foldName } from "../schema/identifiers.ts";
 import { type KeyIdentity, keyIdentity } from "../schema/key.ts";
