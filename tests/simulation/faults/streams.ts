@@ -41,8 +41,8 @@ export const STREAM_FAULTS: readonly Fault[] = [
     name: "a stream is taken to agree up to the first echo that it has lost",
     changes: [{
       file: "src/node/lost_end.ts",
-      find: "return echoes[there]?.sequence ?? 0;",
-      replace: "return (echoes[gone] ?? echoes[there])?.sequence ?? 0;",
+      find: "return echoes[there] ?? NOTHING;",
+      replace: "return echoes[gone] ?? echoes[there] ?? NOTHING;",
     }],
     within: { mode: "unsafe broker" },
   },
@@ -68,9 +68,8 @@ export const STREAM_FAULTS: readonly Fault[] = [
     name: "later events overtake a parked table",
     changes: [{
       file: PARKING,
-      find:
-        'if (parked.isParked(name)) return this.#park(message, "earlier events of the table wait", outcome);',
-      replace: "",
+      find: "const queue = parked.queueOf(names);",
+      replace: "const queue = parked.queueOf(names) && undefined;",
     }],
     within: { mode: "migration" },
   },
@@ -144,14 +143,14 @@ export const STREAM_FAULTS: readonly Fault[] = [
       {
         file: PIECES,
         find:
-          "    let expected = await lastReadSequence(state, table.schema.name, signal);\n    if (!isChecked()) return false;\n",
+          "    let expected = await lastReadSequence(state, table.firstName, signal);\n    if (!isChecked()) return false;\n",
         replace: "",
       },
       {
         file: PIECES,
         find: "    for (const message of sender.encodeImage",
         replace:
-          "    let expected = await lastReadSequence(state, table.schema.name, signal);\n    if (!isChecked()) return false;\n    for (const message of sender.encodeImage",
+          "    let expected = await lastReadSequence(state, table.firstName, signal);\n    if (!isChecked()) return false;\n    for (const message of sender.encodeImage",
       },
     ],
     within: { mode: "window" },
