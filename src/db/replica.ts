@@ -22,7 +22,7 @@ import { type ImagePiece, scanImage } from "./capture/image_scan.ts";
 import { ImageReader } from "./apply/image_reader.ts";
 import type { ArmedTable } from "./rows/armed_tables.ts";
 import { DueImages } from "./state/due_images.ts";
-import { parentsOf, readLastRun, readMeta, recordLogTop, writeMeta } from "./state/meta.ts";
+import { firstRunOf, parentsOf, readLastRun, readMeta, recordLogTop, writeMeta } from "./state/meta.ts";
 import { adoptOriginalState, dropOriginalTriggers, hasOriginalState } from "./capture/original_state.ts";
 import { closePause, readPause } from "./capture/pause.ts";
 import { openDatabase, openError } from "./open_database.ts";
@@ -132,7 +132,13 @@ export class Replica {
       imageReader,
       quarantine: this.#quarantine,
       changeLog: this.log,
-      applicant: { nodeId, run: this.run, parents: parentsOf(connection, nodeId), nowMs: options.nowMs },
+      applicant: {
+        nodeId,
+        run: this.run,
+        firstRun: firstRunOf(connection, nodeId, this.run),
+        parents: parentsOf(connection, nodeId),
+        nowMs: options.nowMs,
+      },
       log: options.log,
     });
     this.#parked.load();

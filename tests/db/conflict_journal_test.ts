@@ -35,9 +35,10 @@ Deno.test("a record that was open when the process ended is closed by its next l
   using world = armedWorld();
   world.application.exec("UPDATE t SET u = 'mine' WHERE id = 1");
   world.apply("t", [upsert(1n, "theirs")]);
+  const { run } = world.replica;
   world.reopen();
   world.arm();
-  world.apply("t", [upsert(1n, "mine")], { origin: OWN_ID, run: 1, top: 1 });
+  world.apply("t", [upsert(1n, "mine")], { origin: OWN_ID, run, top: 1 });
   assert.deepEqual(conflictsOf(world), [["overwritten", "2", "1", "s", 2]]);
 });
 

@@ -41,12 +41,15 @@ Deno.test("a remote event does not write a pending row, and is on record as over
 
 Deno.test("an own event of an earlier run settles a row only if it covers all entries and is the row's image", () => {
   using world = armedWorld();
+  const { run } = world.replica;
+  world.reopen();
+  world.arm();
   world.application.exec(
     "UPDATE t SET v = 'a' WHERE id = 1; UPDATE t SET v = 'b' WHERE id = 2; UPDATE t SET v = 'c' WHERE id = 2",
   );
-  world.apply("t", [upsert(1n, "another image"), upsert(2n, "c")], { origin: OWN_ID, run: 1, top: 2 });
+  world.apply("t", [upsert(1n, "another image"), upsert(2n, "c")], { origin: OWN_ID, run, top: 2 });
   assert.deepEqual(pendingIds(world), [1, 2, 3], "neither the image of row 1 nor all entries of row 2");
-  world.apply("t", [upsert(1n, "a"), upsert(2n, "c")], { origin: OWN_ID, run: 1, top: 3 });
+  world.apply("t", [upsert(1n, "a"), upsert(2n, "c")], { origin: OWN_ID, run, top: 3 });
   assert.deepEqual(pendingIds(world), []);
 });
 
@@ -145,4 +148,24 @@ Deno.test("a message that is not the next of its stream is refused, and nothing 
     /1 is next/,
   );
   assert.deepEqual(world.rows("SELECT v FROM t WHERE id = 1"), [["old"]]);
+});
+
+Deno.test("an own event from before the change log was begun settles nothing: its ids were given out again", () => {
+  using world = new TestReplica(SCHEMA);
+  const before = world.nowMs - 1000;
+  world.arm();
+  world.application.exec("UPDATE t SET v = 'written again' WHERE id = 1");
+  const event = [upsert(1n, "written again")];
+  world.apply("t", event, { origin: OWN_ID, run: before, top: 50 });
+  world.apply("t", [upsert(1n, "came in between")]);
+  assert.deepEqual(pendingIds(world), [1]);
+  assert.deepEqual(world.rows("SELECT v FROM t WHERE id = 1"), [["written again"]]);
+  const { run } = world.replica;
+  world.nowMs += 1000;
+  world.reopen();
+  world.arm();
+  world.apply("t", event, { origin: OWN_ID, run: before, top: 50 });
+  assert.deepEqual(pendingIds(world), [1]);
+  world.apply("t", event, { origin: OWN_ID, run, top: 1 });
+  assert.deepEqual(pendingIds(world), []);
 });

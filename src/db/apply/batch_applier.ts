@@ -25,6 +25,8 @@ import type { UniqueAgreement } from "./unique_agreement.ts";
 export interface Applicant {
   readonly nodeId: NodeId;
   readonly run: number;
+  /** Own messages of earlier runs than this tell nothing of the entries in this change log. */
+  readonly firstRun: number;
   /** Nodes whose file this one was copied from. */
   readonly parents: ReadonlyMap<NodeId, Parent>;
   readonly nowMs: () => number;
@@ -192,7 +194,8 @@ export class BatchApplier {
       if (isEcho) {
         if (this.#pending.settle(table.id, identity, message.top)) settled.add(identity);
       } else if (isOwn) {
-        const isAnswer = this.#pending.isCovered(table.id, identity, message.top) &&
+        const isAnswer = (message.run ?? this.#applicant.firstRun) >= this.#applicant.firstRun &&
+          this.#pending.isCovered(table.id, identity, message.top) &&
           isImageOf(table, mapping, event);
         if (isAnswer && this.#pending.settle(table.id, identity, message.top)) settled.add(identity);
       }

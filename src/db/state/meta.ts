@@ -10,6 +10,7 @@ export type MetaName =
   | "parents"
   | "log_top"
   | "state_version"
+  | "first_run"
   | "last_run"
   | "is_armed"
   | "paused"
@@ -63,10 +64,19 @@ export function parentsOf(connection: Connection, nodeId: NodeId): Map<NodeId, P
 
 /** Puts an id and its run on record, and where the file came from. */
 export function takeNodeId(connection: Connection, nodeId: NodeId, run: number): void {
+  writeMeta(connection, "first_run", BigInt(firstRunOf(connection, nodeId, run)));
   const parents = [...parentsOf(connection, nodeId)].map(([id, { top, run }]) => [id.toString(), top, run]);
   writeMeta(connection, "parents", JSON.stringify(parents));
   writeMeta(connection, "node_id", nodeId.toString());
   writeMeta(connection, "last_run", BigInt(run));
+}
+
+/**
+ * The run in which this id's entries began to come into the change log of this file, `run` if that is now. What the id
+ * has published before tells of other entries, in a file that was lost, or from before a -cleanup: log ids come twice.
+ */
+export function firstRunOf(connection: Connection, nodeId: NodeId, run: number): number {
+  return readNodeId(connection) === nodeId ? Number(readMeta(connection, "first_run") ?? 0n) : run;
 }
 
 /** The last run of this database's node, 0 before the first. */
