@@ -39,7 +39,7 @@ export function makeConfig(given: Partial<OptionValues>): Config {
   const { help: _help, version: _version, ...config } = values;
   if (config.saveSnapshot) {
     throw new MarmotError("usage", "Cannot save a snapshot: -save-snapshot comes with the snapshot release", {
-      hint: "Leave the flag out; to copy a database by hand use SQLite's VACUUM INTO.",
+      hint: "Leave the flag out; to copy a database by hand use .backup of the sqlite3 shell.",
     });
   }
   return Object.freeze({ ...config, logReplicas: countReplicas(config.logReplicas, config.shards) });
