@@ -112,7 +112,7 @@ function moreLines({ differences, differingKeys, unreadBuckets }: TableReport): 
 }
 
 function resultLine(report: VerifyReport): string {
-  const { tables, lost } = report;
+  const { copies, tables, lost } = report;
   const differing = tables.filter((table) =>
     table.verdict === "differing" || table.schemaDifferences.length > 0
   );
@@ -122,6 +122,9 @@ function resultLine(report: VerifyReport): string {
     case "different":
       return `different: ${differing.length} of ${tables.length} tables`;
     case "incomplete": {
+      if (copies.length === 1 && lost.length === 0) {
+        return "incomplete: there is no other copy to compare with";
+      }
       const open = tables.filter((table) => table.verdict !== "equal" || table.obstacles.length > 0).length;
       return `incomplete: ${open} of ${tables.length} tables and ${lost.length} copies could not be compared`;
     }
