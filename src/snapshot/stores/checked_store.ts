@@ -58,36 +58,27 @@ export class CheckedStore implements SnapshotStore {
     const reading = new AbortController();
     const signal = AbortSignal.any([this.#signal(options), reading.signal]);
     const action = `read snapshot object "${name}" from`;
-    const object = await this.#do(action, signal, () => this.#backend.open(name, signal));
-    if (object === undefined) return undefined;
+    const stall = new Stall(this.#stallMs, (error) => reading.abort(error));
     const fail = (error: unknown) => this.#explain(action, { error, signal });
-    const content = exactContent(object, { reading, signal, stallMs: this.#stallMs, fail });
-    return { info: object.info, content };
+    const object = await this.#do(() => this.#backend.open(name, signal), { signal, stall, fail });
+    if (object === undefined) return undefined;
+    return { info: object.info, content: exactContent(object, { reading, signal, stall, fail }) };
   }
 
   async list(options: AccessOptions = {}): Promise<ObjectInfo[]> {
-    const signal = this.#signal(options);
-    const objects = await this.#do("list the snapshots in", signal, () => this.#backend.list(signal));
+    const objects = await this.#run("list the snapshots in", options, (signal) => this.#backend.list(signal));
     return sortByName(objects.filter(({ name }) => isObjectName(name)));
   }
 
   async delete(name: string, options: AccessOptions = {}): Promise<void> {
     assertObjectName(name);
-    const signal = this.#signal(options);
-    await this.#do(
-      `delete snapshot object "${name}" from`,
-      signal,
-      () => this.#backend.delete(name, signal),
-    );
+    const action = `delete snapshot object "${name}" from`;
+    await this.#run(action, options, (signal) => this.#backend.delete(name, signal));
   }
 
   async removeAbandoned(olderThanMs: number, options: AccessOptions = {}): Promise<void> {
-    const signal = this.#signal(options);
-    await this.#do(
-      "remove unfinished snapshots from",
-      signal,
-      () => this.#backend.removeAbandoned(olderThanMs, signal),
-    );
+    const action = "remove unfinished snapshots from";
+    await this.#run(action, options, (signal) => this.#backend.removeAbandoned(olderThanMs, signal));
   }
 
   async close(): Promise<void> {
@@ -99,12 +90,28 @@ export class CheckedStore implements SnapshotStore {
     return signal === undefined ? this.#closing.signal : AbortSignal.any([signal, this.#closing.signal]);
   }
 
-  async #do<T>(action: string, signal: AbortSignal, call: () => Promise<T>): Promise<T> {
+  /** Calls the backend, which gets as long as it may be silent. */
+  async #run<T>(
+    action: string,
+    options: AccessOptions,
+    call: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    const stalled = new AbortController();
+    const signal = AbortSignal.any([this.#signal(options), stalled.signal]);
+    const stall = new Stall(this.#stallMs, (error) => stalled.abort(error));
+    const fail = (error: unknown) => this.#explain(action, { error, signal });
+    return await this.#do(() => call(signal), { signal, stall, fail });
+  }
+
+  async #do<T>(call: () => Promise<T>, { signal, stall, fail }: CallOptions): Promise<T> {
     try {
       signal.throwIfAborted();
+      stall.begin();
       return await call();
     } catch (error) {
-      throw this.#explain(action, { error, signal });
+      throw fail(error);
+    } finally {
+      stall.end();
     }
   }
 
@@ -173,21 +180,25 @@ class PutSource implements AsyncIterable<Uint8Array> {
   }
 }
 
-interface ReadingOptions {
-  /** Aborted when the reader wants no more, or the store is silent. */
-  readonly reading: AbortController;
+interface CallOptions {
+  /** Aborts for the caller's reasons, and when the store is silent. */
   readonly signal: AbortSignal;
-  readonly stallMs: number;
+  readonly stall: Stall;
+  /** The error that the caller gets. */
   readonly fail: (error: unknown) => unknown;
+}
+
+interface ReadingOptions extends CallOptions {
+  /** Aborted when the reader wants no more. */
+  readonly reading: AbortController;
 }
 
 /** The object's bytes, exactly as many as it has. */
 function exactContent(
   { info, content }: BackendObject,
-  { reading, signal, stallMs, fail }: ReadingOptions,
+  { reading, signal, stall, fail }: ReadingOptions,
 ): ReadableStream<Uint8Array> {
   const chunks = content[Symbol.asyncIterator]();
-  const stall = new Stall(stallMs, (error) => reading.abort(error));
   let left = info.sizeBytes;
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
