@@ -28,10 +28,8 @@ export class RcloneServer implements AsyncDisposable {
     const folder = await mkdtemp(join(tmpdir(), `marmot-rclone-${protocol}-`));
     await mkdir(join(folder, "data"));
     const child = spawn(executable, [
-      // Without a cache rclone lists a folder wrongly while a file is being written to it.
       ...["serve", protocol, join(folder, "data"), "--addr", "127.0.0.1:0", ...args],
       ...["--config", join(folder, "none.conf"), "--cache-dir", join(folder, "cache")],
-      ...["--vfs-cache-mode", "writes", "--vfs-write-back", "0"],
     ], { stdio: ["ignore", "ignore", "pipe"] });
     try {
       return new RcloneServer(child, { folder, port: await listeningPort(child) });
