@@ -1,10 +1,12 @@
 /** A real S3, SFTP or WebDAV server (rclone) on a free port over a folder of its own; ends with its `await using`. */
 
+import { Buffer } from "node:buffer";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { hostKeyFingerprint } from "../../src/snapshot/stores/known_hosts.ts";
 import { ensureRclone } from "../../scripts/rclone.ts";
 
 const START_TIMEOUT_MS = 20_000;
@@ -38,6 +40,13 @@ export class RcloneServer implements AsyncDisposable {
       await rm(folder, { recursive: true });
       throw error;
     }
+  }
+
+  /** Of the key that rclone has made for SFTP. */
+  async hostKeyFingerprint(): Promise<string> {
+    const path = join(this.#folder, "cache", "serve-sftp", "id_ed25519.pub");
+    const [, key = ""] = (await readFile(path, "utf8")).split(" ");
+    return hostKeyFingerprint(new Uint8Array(Buffer.from(key, "base64")));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -264,7 +264,7 @@ const NETWORK_STEPS: Readonly<Record<string, Step>> = {
     await using proxy = await CuttingProxy.start(world.port!);
     await using store = await opened(world, { place });
     await store.put("object", bytes(NETWORK_BYTES));
-    await using remote = await opened(world, { place, port: proxy.port, stallMs: 300 });
+    await using remote = await opened(world, { place, port: proxy.port, stallMs: 2_000 });
     const { content } = (await remote.get("object"))!;
     proxy.hold();
     await rejectsPlainly(digest(content), /^Cannot read snapshot object "object" from /);

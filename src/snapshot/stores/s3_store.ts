@@ -98,7 +98,7 @@ export class S3Store implements Backend {
     for (let token: string | undefined = "";;) {
       const page: XmlElement = await this.#look(
         token === "" ? query : { ...query, "continuation-token": token },
-        { signal, expected: "ListBucketResult" },
+        { signal, expected: "ListBucket" },
       );
       for (const entry of childrenNamed(page, "Contents")) {
         const name = this.#nameOf(entry);
@@ -124,7 +124,7 @@ export class S3Store implements Backend {
     const query = { uploads: "", prefix: this.#place.prefix };
     const response = await this.#send({ method: "GET", query, signal, expected: [200] });
     const now = readTime(response.headers.get("date")).getTime();
-    const page = readAnswer(await response.text(), "ListMultipartUploadsResult");
+    const page = readAnswer(await response.text(), "ListMultipartUploads");
     for (const upload of childrenNamed(page, "Upload")) {
       const name = this.#nameOf(upload);
       const uploadId = childText(upload, "UploadId");
@@ -167,7 +167,7 @@ export class S3Store implements Backend {
     let lastAt = begunAt;
     for (let marker = "0";;) {
       const query = { uploadId, "part-number-marker": marker };
-      const page: XmlElement = await this.#look(query, { name, signal, expected: "ListPartsResult" });
+      const page: XmlElement = await this.#look(query, { name, signal, expected: "ListParts" });
       for (const part of childrenNamed(page, "Part")) {
         lastAt = Math.max(lastAt, readTime(childText(part, "LastModified")).getTime());
       }
@@ -235,7 +235,10 @@ function encodeKey(key: string): string {
 
 function readAnswer(text: string, expected: string): XmlElement {
   const answer = parseXml(text);
-  if (answer?.name !== expected) throw new ExplainedError("the server does not answer in S3's way");
+  // Servers do not agree on the second word: ListPartsResult, ListPartsResponse.
+  if (answer?.name.replace(/(Result|Response)$/, "") !== expected) {
+    throw new ExplainedError("the server does not answer in S3's way");
+  }
   return answer;
 }
 
