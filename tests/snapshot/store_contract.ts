@@ -239,7 +239,10 @@ const TRUNCATION_STEPS: Readonly<Record<string, Step>> = {
     await store.put("object", bytes(world.largeBytes));
     const { content } = (await store.get("object"))!;
     await world.truncate!(place, "object");
-    await rejectsPlainly(digest(content), /^Cannot read snapshot object "object" from .*(broke off after|its chunks are gone)/);
+    await rejectsPlainly(
+      digest(content),
+      /^Cannot read snapshot object "object" from .*(broke off after|its chunks are gone)/,
+    );
   },
 };
 
