@@ -42,10 +42,14 @@ export class RcloneServer implements AsyncDisposable {
     }
   }
 
-  /** Of the key that rclone has made for SFTP. */
-  async hostKeyFingerprint(): Promise<string> {
+  /** The type and the public half of the key that rclone has made for SFTP, as known_hosts has them. */
+  async hostKey(): Promise<string> {
     const path = join(this.#folder, "cache", "serve-sftp", "id_ed25519.pub");
-    const [, key = ""] = (await readFile(path, "utf8")).split(" ");
+    return (await readFile(path, "utf8")).trim();
+  }
+
+  async hostKeyFingerprint(): Promise<string> {
+    const [, key = ""] = (await this.hostKey()).split(" ");
     return hostKeyFingerprint(new Uint8Array(Buffer.from(key, "base64")));
   }
 
