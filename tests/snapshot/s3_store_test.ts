@@ -9,7 +9,7 @@ testStoreContract("an S3 server", async () => {
   const server = await RcloneServer.start("s3", ["--auth-key", "marmot,s3cret"]);
   await mkdir(join(server.data, "bucket"));
   return {
-    largeBytes: 40_000_001,
+    largeBytes: 20_000_001,
     port: server.port,
     refusal: /^Cannot .*: the server answers 403 .*: it refuses the credentials$/,
     open: ({ place, port = server.port, hasWrongCredentials, stallMs }) =>

@@ -212,14 +212,13 @@ export class S3Store implements Backend {
     const url = new URL(name === undefined ? "" : encodeKey(this.#place.prefix + name), this.#bucketUrl);
     for (const [key, value] of Object.entries(query)) url.searchParams.set(key, value);
     const sha256 = createHash("sha256").update(body ?? "").digest("hex");
-    const request = await this.#client.sign(url, {
-      method,
-      headers: { "x-amz-content-sha256": sha256 },
-      ...(body === undefined ? {} : { body }),
-    });
+    // Only the body's sum is signed, so that no copy of the body is made for it.
+    const { headers } = await this.#client.sign(url, { method, headers: { "x-amz-content-sha256": sha256 } });
     // Compression on the way would hide the length. Proxies change this header, so it is not signed.
-    request.headers.set("accept-encoding", "identity");
-    return await checkStatus(await fetch(request, { signal, redirect: "manual" }), expected);
+    headers.set("accept-encoding", "identity");
+    const options = { method, headers, signal, redirect: "manual" } as const;
+    const response = await fetch(url, body === undefined ? options : { ...options, body });
+    return await checkStatus(response, expected);
   }
 
   /** The object's name without the prefix; undefined for keys that can't be read. */

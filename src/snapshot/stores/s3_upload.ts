@@ -9,11 +9,11 @@ import type { S3Request } from "./s3_store.ts";
 import { childText, escapeXml, parseXml } from "./xml.ts";
 
 /** All parts but the last have this size (Cloudflare's R2 wants them equal). */
-const PART_BYTES = 16 * 1024 * 1024;
-/** S3 takes so many; together 156 GiB. */
+const PART_BYTES = 6 * 1024 * 1024;
+/** S3 takes so many; together 58 GiB. */
 const MAX_PARTS = 10_000;
-/** How many parts are sent at a time; one more is being filled. */
-const PARTS_UNDER_WAY = 2;
+/** How many parts there are in memory: being sent, or being filled. */
+const PARTS_IN_MEMORY = 2;
 const TIDY_TIMEOUT_MS = 5_000;
 
 type Send = (request: S3Request) => Promise<Response>;
@@ -69,7 +69,7 @@ export class S3Upload {
     { first, rest }: { first: Part; rest: AsyncGenerator<Part, void, void> },
   ): Promise<string[]> {
     const etags: string[] = [];
-    const underWay = new Set<Promise<void>>();
+    const underWay: Promise<void>[] = [];
     const failed = new AbortController();
     const signal = AbortSignal.any([this.#target.signal, failed.signal]);
     const send = async (number: number, body: Part) => {
@@ -83,29 +83,26 @@ export class S3Upload {
     };
     let count = 0;
     const start = (body: Part) => {
-      if (++count > MAX_PARTS) throw new ExplainedError(`it is larger than ${MAX_PARTS} parts of 16 MiB`);
-      const sending = send(count, body).finally(() => underWay.delete(sending));
-      // Looked at below, once there is time.
+      if (++count > MAX_PARTS) throw new ExplainedError(`it is larger than ${MAX_PARTS} parts of 6 MiB`);
+      const sending = send(count, body);
+      // Looked at when its turn comes.
       sending.catch(() => {});
-      underWay.add(sending);
+      underWay.push(sending);
     };
     try {
       start(first);
       for await (const body of rest) {
         start(body);
-        if (underWay.size >= PARTS_UNDER_WAY) await Promise.race(underWay);
+        // The next part is filled into the memory of the oldest one.
+        if (underWay.length >= PARTS_IN_MEMORY) await underWay.shift();
       }
       await Promise.all(underWay);
+      return etags;
     } catch (error) {
       failed.abort(error);
       await Promise.allSettled(underWay);
       throw error;
     }
-    // A part that failed while nobody looked has left a gap.
-    for (let index = 0; index < count; index++) {
-      if (etags[index] === undefined) throw new ExplainedError(`its part ${index + 1} was not taken`);
-    }
-    return etags;
   }
 
   async #complete(uploadId: string, etags: readonly string[]): Promise<void> {
@@ -129,21 +126,23 @@ export class S3Upload {
 
 type Part = Uint8Array<ArrayBuffer>;
 
-/** The same bytes in parts of one size; the last may be smaller. */
+/** The same bytes in parts of one size; the last may be smaller. A part is good until the second one after it. */
 async function* cutIntoParts(content: AsyncIterable<Uint8Array>): AsyncGenerator<Part, void, void> {
-  let part = new Uint8Array(PART_BYTES);
+  const memory = Array.from({ length: PARTS_IN_MEMORY }, () => new Uint8Array(PART_BYTES));
+  let count = 0;
   let filled = 0;
+  const part = () => memory[count % PARTS_IN_MEMORY]!;
   for await (const chunk of content) {
     for (let taken = 0; taken < chunk.length;) {
       const piece = chunk.subarray(taken, taken + PART_BYTES - filled);
-      part.set(piece, filled);
+      part().set(piece, filled);
       filled += piece.length;
       taken += piece.length;
       if (filled < PART_BYTES) continue;
-      yield part;
-      part = new Uint8Array(PART_BYTES);
+      yield part();
+      count++;
       filled = 0;
     }
   }
-  if (filled > 0) yield part.slice(0, filled);
+  if (filled > 0) yield part().subarray(0, filled);
 }

@@ -22,8 +22,8 @@ export interface SftpPlace extends SftpServer {
 
 /** Every server takes and gives pieces of this size. Source: draft-ietf-secsh-filexfer-02 section 3. */
 const PIECE_BYTES = 32 * 1024;
-/** Requests that are under way at a time, so that the way to the server and back is not waited for: 2 MiB. */
-const WINDOW = 64;
+/** Requests that are under way at a time, so that the way to the server and back is not waited for: 1 MiB. */
+const WINDOW = 32;
 const TIDY_TIMEOUT_MS = 5_000;
 
 export class SftpStore implements Backend {
