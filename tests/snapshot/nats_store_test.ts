@@ -34,6 +34,7 @@ testStoreContract("a NATS bucket", async () => {
       const connection = await connectAt(port);
       return new CheckedStore(new NatsStore({ connection, streamPrefix: place, replicas: 1 }), { stallMs });
     },
+    writerArguments: (place, bytes) => ["nats://", String(bytes), server.url, place],
     residue: (place) => storedSubjects(manager, place),
     async truncate(place, name) {
       const subject = (await storedSubjects(manager, place)).find((subject) => subject.includes(".C."));

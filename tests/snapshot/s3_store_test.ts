@@ -28,6 +28,10 @@ testStoreContract("an S3 server", async () => {
           { stallMs },
         ),
       ),
+    writerArguments: (place, bytes) => [
+      `s3://marmot:s3cret@bucket/folder/${place}?endpoint=http://127.0.0.1:${server.port}`,
+      String(bytes),
+    ],
     residue: (place) => readdir(join(server.data, "bucket", "folder", place)).catch(() => []),
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   };

@@ -31,6 +31,12 @@ testStoreContract("an SFTP server", async () => {
           { stallMs },
         ),
       ),
+    writerArguments: (place, bytes) => [
+      `sftp://marmot:s3cret@127.0.0.1:${server.port}/folder/${place}?fingerprint=${
+        encodeURIComponent(fingerprint)
+      }`,
+      String(bytes),
+    ],
     residue: (place) => readdir(join(server.data, "folder", place)),
     truncate: (place, name) => truncate(join(server.data, "folder", place, name), 1_000_000),
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),

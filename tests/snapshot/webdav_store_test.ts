@@ -24,6 +24,10 @@ testStoreContract("a WebDAV server", async () => {
           { stallMs },
         ),
       ),
+    writerArguments: (place, bytes) => [
+      `webdav://marmot:s3cret@127.0.0.1:${server.port}/folder/${place}`,
+      String(bytes),
+    ],
     residue: (place) => readdir(join(server.data, "folder", place)),
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   };
