@@ -3,6 +3,7 @@
  * from here. The keys are the names of Config's fields; the order is the order in help.
  */
 
+import { parseSnapshotUrl } from "../snapshot/snapshot_url.ts";
 import { parseNatsUrls, parseStreamPrefix, parseSubjectPrefix } from "./nats_names.ts";
 import {
   choiceOption,
@@ -124,6 +125,16 @@ export const OPTIONS = {
     flag: "save-snapshot",
     defaultValue: false,
     text: "Save a snapshot and end. It comes with a later release: until then it is refused.",
+  }),
+  snapshotUrl: textOption({
+    flag: "snapshot-url",
+    valueName: "url",
+    defaultText: "nats://",
+    text: "Where snapshots are kept: nats:// (the servers of nats-url), file:///folder, " +
+      "s3://bucket/prefix?endpoint=…&region=…, sftp://user@host/folder or webdavs://host/folder. " +
+      "Credentials go into the URL or the environment.",
+    isSecret: true,
+    parse: parseSnapshotUrl,
   }),
   cleanup: switchOption({
     flag: "cleanup",

@@ -33,6 +33,7 @@ Deno.test("without flags the config holds the original's defaults", () => {
     subjectPrefix: "marmot-change-log",
     streamPrefix: "marmot-changes",
     shards: 8,
+    snapshotUrl: { kind: "nats" },
     verbose: false,
     saveSnapshot: false,
     enableSnapshot: true,
