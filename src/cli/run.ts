@@ -4,6 +4,7 @@ import { type Config, parseCommandLine } from "../config/config.ts";
 import type { OptionName } from "../config/options.ts";
 import { cleanUp } from "../node/clean_up.ts";
 import { runNode } from "../node/run_node.ts";
+import { saveSnapshotOnce } from "../node/snapshot/save_once.ts";
 import { createLog } from "../observability/console_log.ts";
 import type { Log } from "../observability/log.ts";
 import { parseCommand } from "./command.ts";
@@ -54,6 +55,7 @@ export async function runCommandLine(
 async function run(config: Config, givenOptions: ReadonlySet<OptionName>, stop: AbortSignal): Promise<void> {
   const log = createLog({ verbose: config.verbose });
   if (config.cleanup) return await cleanUp(config, log);
+  if (config.saveSnapshot) return void await saveSnapshotOnce({ ...config, log, stop });
   sayWhatIsMissing(config, { givenOptions, log });
   stop.addEventListener("abort", () => log.info("stopping", { reason: String(stop.reason.message) }), {
     once: true,

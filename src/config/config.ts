@@ -37,9 +37,9 @@ export function parseCommandLine(
 export function makeConfig(given: Partial<OptionValues>): Config {
   const values = withDefaults(OPTIONS, given);
   const { help: _help, version: _version, ...config } = values;
-  if (config.saveSnapshot) {
-    throw new MarmotError("usage", "Cannot save a snapshot: -save-snapshot comes with the snapshot release", {
-      hint: "Leave the flag out; to copy a database by hand use SQLite's VACUUM INTO.",
+  if (config.saveSnapshot && !config.enableSnapshot) {
+    throw new MarmotError("usage", "Cannot save a snapshot: -enable-snapshot=false switches snapshots off", {
+      hint: "Leave one of the two flags out.",
     });
   }
   return Object.freeze({ ...config, logReplicas: countReplicas(config.logReplicas, config.shards) });

@@ -124,7 +124,7 @@ export const OPTIONS = {
   saveSnapshot: switchOption({
     flag: "save-snapshot",
     defaultValue: false,
-    text: "Save a snapshot and end. It comes with a later release: until then it is refused.",
+    text: "Save a snapshot of the database and end, beside a running node or without one.",
   }),
   snapshotUrl: textOption({
     flag: "snapshot-url",

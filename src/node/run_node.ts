@@ -24,6 +24,7 @@ import { decideOnRival, rivalError, type Self } from "./claim_policy.ts";
 import { describeMachine } from "./machine.ts";
 import { Node } from "./node.ts";
 import { reportProgress } from "./progress.ts";
+import { removeAbandoned } from "./snapshot/temporary_files.ts";
 import { writeSeqMap } from "./seq_map_file.ts";
 import { VerifyService } from "./verify/verify_service.ts";
 
@@ -32,6 +33,11 @@ const SAY_BUSY_AFTER_MS = 2000;
 
 /** Runs a node until `stop` aborts. Throws MarmotError where it cannot start or go on. */
 export async function runNode(config: Config, log: Log, stop: AbortSignal): Promise<void> {
+  // Before anything is written beside the database: what a crash has left there takes room.
+  const abandoned = removeAbandoned(config.dbPath);
+  if (abandoned > 0) {
+    log.info("removed what an unfinished snapshot had left beside the database", { files: abandoned });
+  }
   let nodeId = config.nodeId;
   // Again only where the id turns out to be another node's, and may be changed.
   while (await runAs(nodeId, { config, log, stop }) === "needs-new-id") nodeId = makeNodeId();

@@ -38,7 +38,10 @@ Deno.test("wrong usage is one sentence and a hint on stderr and ends with 2", as
     [["-shards", "0"], 'marmot: Cannot use -shards "0": it must be a whole number from 1 to 1024\n'],
     [["-shard", "8"], "marmot: Cannot use -shard: there is no such flag, did you mean -shards?\n"],
     [["-nats-url", "http://x"], "marmot: Cannot use -nats-url: the URL begins with http://, but "],
-    [["-save-snapshot"], "marmot: Cannot save a snapshot: -save-snapshot comes with the snapshot release\n"],
+    [
+      ["-save-snapshot", "-enable-snapshot=false"],
+      "marmot: Cannot save a snapshot: -enable-snapshot=false switches snapshots off\n",
+    ],
     [["start"], 'marmot: Cannot use "start": it is neither a flag nor the value of one\n'],
     [["conflict"], 'marmot: Cannot use "conflict": it is neither a flag nor the value of one\n'],
     [["conflicts", "-node-id", "1"], "marmot: Cannot use -node-id: there is no such flag\n"],

@@ -121,7 +121,10 @@ const REFUSALS: readonly [string[], string][] = [
   [["-=8"], 'Cannot use "-=8": it is neither a flag nor the value of one'],
   [[""], 'Cannot use "": it is neither a flag nor the value of one'],
   [["-verbose", "--", "-shards"], 'Cannot use "-shards": it is neither a flag nor the value of one'],
-  [["-save-snapshot"], "Cannot save a snapshot: -save-snapshot comes with the snapshot release"],
+  [
+    ["-save-snapshot", "-enable-snapshot=false"],
+    "Cannot save a snapshot: -enable-snapshot=false switches snapshots off",
+  ],
 ];
 
 Deno.test("what can't be used is refused with one sentence and a hint", () => {
