@@ -24,6 +24,8 @@ import { decideOnRival, rivalError, type Self } from "./claim_policy.ts";
 import { describeMachine } from "./machine.ts";
 import { Node } from "./node.ts";
 import { reportProgress } from "./progress.ts";
+import { sayWhenReady } from "./readiness.ts";
+import { startCold } from "./snapshot/cold_start.ts";
 import { removeAbandoned } from "./snapshot/temporary_files.ts";
 import { writeSeqMap } from "./seq_map_file.ts";
 import { VerifyService } from "./verify/verify_service.ts";
@@ -38,6 +40,7 @@ export async function runNode(config: Config, log: Log, stop: AbortSignal): Prom
   if (abandoned > 0) {
     log.info("removed what an unfinished snapshot had left beside the database", { files: abandoned });
   }
+  if (config.enableSnapshot) await startCold(config, log, stop);
   let nodeId = config.nodeId;
   // Again only where the id turns out to be another node's, and may be changed.
   while (await runAs(nodeId, { config, log, stop }) === "needs-new-id") nodeId = makeNodeId();
@@ -165,6 +168,7 @@ async function replicate(run: Run, { replica, armer, connection, claims }: RunPa
       signal: beside.signal,
     }),
     promises.run(beside.signal),
+    sayWhenReady(node, { ...ports, signal: beside.signal }),
     ...answerVerify(node, { replica, streams, log, signal: beside.signal }),
   ];
   try {

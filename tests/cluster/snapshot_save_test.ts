@@ -4,33 +4,24 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
-import { readManifest } from "../../src/snapshot/snapshot_catalog.ts";
-import type { SnapshotEntry } from "../../src/snapshot/manifest.ts";
-import { openSnapshotStore } from "../../src/snapshot/open_snapshot_store.ts";
-import { parseSnapshotUrl } from "../../src/snapshot/snapshot_url.ts";
 import { Cluster, waitUntil } from "../support/cluster.ts";
-import { MarmotRun, rowsOf, runSnapshot, saveSnapshot, temporaryFiles } from "../support/snapshots.ts";
+import {
+  entriesIn,
+  MarmotRun,
+  rowsOf,
+  runSnapshot,
+  saveSnapshot,
+  temporaryFiles,
+} from "../support/snapshots.ts";
 
 const SCHEMA = "CREATE TABLE t (id INTEGER PRIMARY KEY, v)";
-const OFF = ["-enable-snapshot=false"];
-
-async function entriesIn(folder: string): Promise<readonly SnapshotEntry[]> {
-  const nats = () => Promise.reject(new Error("a folder needs no NATS"));
-  const store = await openSnapshotStore(parseSnapshotUrl(pathToFileURL(folder).href), {
-    environment: {},
-    nats,
-  });
-  const { snapshots } = await readManifest(store);
-  await store.close();
-  return snapshots;
-}
 
 function objectsIn(folder: string): string[] {
   return readdirSync(folder).filter((name) => name.startsWith("snapshot-"));
 }
 
 Deno.test("a snapshot is saved beside a running node that is written to, and the newest two are kept", async () => {
-  await using cluster = await Cluster.start({ nodes: 2, schema: SCHEMA, flags: OFF });
+  await using cluster = await Cluster.start({ nodes: 2, schema: SCHEMA });
   const node = cluster.node(1);
   const folder = join(cluster.folder, "store");
   const flags = ["-snapshot-url", pathToFileURL(folder).href, "-json"];
@@ -52,7 +43,7 @@ Deno.test("a snapshot is saved beside a running node that is written to, and the
 });
 
 Deno.test("-save-snapshot saves without a node what is published, and refuses what is not", async () => {
-  await using cluster = await Cluster.start({ nodes: 1, schema: SCHEMA, flags: OFF });
+  await using cluster = await Cluster.start({ nodes: 1, schema: SCHEMA });
   const node = cluster.node(1);
   const args = ["-save-snapshot", "-db-path", node.path, "-nats-url", cluster.server.url];
   node.sql("INSERT INTO t VALUES (1, 'published')");
@@ -85,7 +76,7 @@ Deno.test("a database that Marmot never had and one that is not there are one se
 });
 
 Deno.test("a save that is killed at any moment leaves the snapshot before, and the next start clears up", async () => {
-  await using cluster = await Cluster.start({ nodes: 1, schema: SCHEMA, flags: OFF });
+  await using cluster = await Cluster.start({ nodes: 1, schema: SCHEMA });
   const node = cluster.node(1);
   node.sql(rowsOf(12_000_000));
   const folder = join(cluster.folder, "store");
@@ -116,7 +107,7 @@ Deno.test("a save that is killed at any moment leaves the snapshot before, and t
 });
 
 Deno.test("a nats-server that is killed during the upload is one sentence, and the snapshot before stays", async () => {
-  await using cluster = await Cluster.start({ nodes: 1, schema: SCHEMA, flags: OFF });
+  await using cluster = await Cluster.start({ nodes: 1, schema: SCHEMA });
   const node = cluster.node(1);
   node.sql("INSERT INTO t VALUES (0, 'small')");
   const first = await saveSnapshot(cluster, node, ["-json"]);
@@ -147,7 +138,7 @@ Deno.test("a nats-server that is killed during the upload is one sentence, and t
 });
 
 Deno.test("two that save at once leave a whole snapshot each", async () => {
-  await using cluster = await Cluster.start({ nodes: 2, schema: SCHEMA, flags: OFF });
+  await using cluster = await Cluster.start({ nodes: 2, schema: SCHEMA });
   cluster.node(1).sql(rowsOf(3_000_000));
   await cluster.converge();
   const folder = join(cluster.folder, "store");

@@ -3,6 +3,11 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync } from "node:fs";
 import { basename, dirname } from "node:path";
+import { pathToFileURL } from "node:url";
+import { readManifest } from "../../src/snapshot/snapshot_catalog.ts";
+import type { SnapshotEntry } from "../../src/snapshot/manifest.ts";
+import { openSnapshotStore } from "../../src/snapshot/open_snapshot_store.ts";
+import { parseSnapshotUrl } from "../../src/snapshot/snapshot_url.ts";
 import { FROM_SOURCE } from "../../scripts/marmot_process.ts";
 import type { Cluster, ClusterNode } from "./cluster.ts";
 
@@ -61,4 +66,16 @@ export function rowsOf(bytes: number, from = 1): string {
     from + rows - 1
   }) ` +
     "INSERT INTO t SELECT i, hex(randomblob(480)) FROM n";
+}
+
+/** The snapshots that count in a folder. */
+export async function entriesIn(folder: string): Promise<readonly SnapshotEntry[]> {
+  const nats = () => Promise.reject(new Error("a folder needs no NATS"));
+  const store = await openSnapshotStore(parseSnapshotUrl(pathToFileURL(folder).href), {
+    environment: {},
+    nats,
+  });
+  const { snapshots } = await readManifest(store);
+  await store.close();
+  return snapshots;
 }

@@ -3,6 +3,8 @@ import { readdirSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import process from "node:process";
 
+/** What stands behind "<database>.marmot-": the process, and for a file on its way to another one of these, that one's name. */
+const NAME = /^(\d+)-[0-9a-f]{12}\.tmp(\.marmot-\d+-[0-9a-f]{12}\.tmp)?(-wal|-shm|-journal)?$/;
 const SIDE_FILES = ["", "-wal", "-shm", "-journal"];
 
 /** A name for a file that does not exist yet, on the database's volume. */
@@ -23,7 +25,7 @@ export function removeAbandoned(dbPath: string): number {
   let removed = 0;
   for (const name of namesIn(folder)) {
     if (!name.startsWith(prefix)) continue;
-    const pid = /^(\d+)-[0-9a-f]{12}\.tmp(-wal|-shm|-journal)?$/.exec(name.slice(prefix.length))?.[1];
+    const pid = NAME.exec(name.slice(prefix.length))?.[1];
     if (pid === undefined || isOtherAlive(Number(pid))) continue;
     rmSync(join(folder, name), { force: true });
     removed++;
