@@ -52,9 +52,11 @@ async function untilEnded(node: MarmotProcess): Promise<void> {
 
 /** Waits until the file holds what the cluster's nodes hold. */
 async function untilEqual(cluster: Cluster, path: string): Promise<void> {
-  const content = await cluster.converge();
+  await cluster.converge();
   using database = new DatabaseSync(path);
   const different = () => {
+    // What the new node writes comes to the others in this time as well.
+    const content = dumpTables(cluster.node(1).application);
     const here = dumpTables(database, [...content.keys()]);
     for (const [table, rows] of content) {
       const [wanted, found] = [rows, here.get(table) ?? ""].map((text) => new Set(text.split("\n")));

@@ -5,9 +5,14 @@ import { copyDatabase } from "../../db/snapshot/copy_database.ts";
 import { type CopyFacts, findDamage } from "../../db/snapshot/copy_facts.ts";
 import { stripCopy } from "../../db/snapshot/strip_copy.ts";
 import { MarmotError } from "../../errors.ts";
-import { DamagedSnapshotError, type PackedFacts, packFile, unpackFile } from "../../snapshot/packed_file.ts";
+import {
+  DamagedSnapshotError,
+  type PackedFacts,
+  packFile,
+  readFile,
+  unpackFile,
+} from "../../snapshot/packed_file.ts";
 import { Fnv1 } from "../../wire/fnv.ts";
-import { readFile } from "../../snapshot/packed_file.ts";
 
 export interface SnapshotJobs {
   /** Makes a stripped copy of a database; see copyDatabase. */
@@ -46,7 +51,6 @@ export const snapshotJobs: SnapshotJobs = {
     const connection = openDatabase(path);
     try {
       stripCopy(connection, "backup");
-      connection.exec("VACUUM");
     } finally {
       connection.close();
     }
