@@ -119,7 +119,7 @@ export const OPTIONS = {
   enableSnapshot: switchOption({
     flag: "enable-snapshot",
     defaultValue: true,
-    text: "Save and restore snapshots. They come with a later release: until then this has no effect.",
+    text: "Save snapshots when they are due, and begin with the newest one where there is no database.",
   }),
   saveSnapshot: switchOption({
     flag: "save-snapshot",
@@ -158,7 +158,7 @@ export const OPTIONS = {
   }),
 };
 
-export type OptionName = keyof typeof OPTIONS;
+type OptionName = keyof typeof OPTIONS;
 
 /** The value of every option, whether given or not. */
 export type OptionValues = {

@@ -23,7 +23,11 @@ const BACKOFF = { firstMs: 20, maxMs: 5000 };
 export type PublisherParts =
   & Omit<ChangeScannerParts, "router">
   & Omit<MessageSenderParts, "echoes" | "onFailure" | "onDone">
-  & Omit<CheckedPublisherParts, "scanner" | "sender">;
+  & Omit<CheckedPublisherParts, "scanner" | "sender">
+  & {
+    /** Whether a shard should not be published to now, of whose stream so many messages are kept; never if left out. */
+    readonly isHeld?: (shard: number, maxMessages: number) => boolean;
+  };
 
 export class Publisher {
   readonly #parts: PublisherParts;
@@ -136,12 +140,16 @@ export class Publisher {
     }
     while ((this.#parts.replica.hasNewCommits() || this.#isBehind) && !this.#signal.aborted) {
       this.#isBehind = false;
-      const ready = this.#shards.filter((state) => isReady(state));
+      const ready = this.#shards.filter((state) => isReady(state) && !this.#isHeld(state));
       if (ready.length === 0 || !await this.#publishOpen(ready)) {
         this.#isBehind = true;
         return;
       }
     }
+  }
+
+  #isHeld({ shard, maxMessages }: ShardPublishing): boolean {
+    return this.#parts.isHeld?.(shard, maxMessages) ?? false;
   }
 
   /** Publishes what the ready shards have behind their positions. False if there may be more that cannot go now. */

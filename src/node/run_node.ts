@@ -25,7 +25,10 @@ import { describeMachine } from "./machine.ts";
 import { Node } from "./node.ts";
 import { reportProgress } from "./progress.ts";
 import { sayWhenReady } from "./readiness.ts";
+import { automaticSaves } from "./snapshot/node_saves.ts";
 import { startCold } from "./snapshot/cold_start.ts";
+import { SnapshotGate } from "./snapshot/snapshot_gate.ts";
+import { openStore } from "./snapshot/store_access.ts";
 import { removeAbandoned } from "./snapshot/temporary_files.ts";
 import { writeSeqMap } from "./seq_map_file.ts";
 import { VerifyService } from "./verify/verify_service.ts";
@@ -138,10 +141,13 @@ async function replicate(run: Run, { replica, armer, connection, claims }: RunPa
       random: Math.random,
     }));
   const ports = { clock: systemClock, random: Math.random, streams, log };
+  const gate = config.enableSnapshot ? new SnapshotGate(ports) : undefined;
+  const store = gate && await openStore(config, () => Promise.resolve(connection));
   const node = new Node(replica, ports, {
     armer,
     wireFormat: config.wireFormat,
     compress: config.compress,
+    ...(gate === undefined ? {} : { gate }),
   });
   const naming = {
     streamPrefix: config.streamPrefix,
@@ -159,7 +165,9 @@ async function replicate(run: Run, { replica, armer, connection, claims }: RunPa
     },
   });
   const beside = new AbortController();
+  const ready = sayWhenReady(node, { ...ports, signal: beside.signal });
   const tasks = [
+    ready,
     reportProgress(node, { replica, log, clock: systemClock, signal: beside.signal }),
     writeSeqMap(config.seqMapPath, {
       positions: replica.positions,
@@ -168,14 +176,18 @@ async function replicate(run: Run, { replica, armer, connection, claims }: RunPa
       signal: beside.signal,
     }),
     promises.run(beside.signal),
-    sayWhenReady(node, { ...ports, signal: beside.signal }),
     ...answerVerify(node, { replica, streams, log, signal: beside.signal }),
   ];
+  if (gate && store) {
+    const saves = automaticSaves(node, { config, replica, connection, store, leases: claims, gate, log });
+    tasks.push(ready.then(() => saves.run(beside.signal)));
+  }
   try {
     await node.run(stop);
   } finally {
     beside.abort();
     await Promise.all(tasks);
+    await store?.close();
     await streams.close();
   }
 }

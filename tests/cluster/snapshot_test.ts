@@ -5,14 +5,22 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
-import { MarmotProcess } from "../../scripts/marmot_process.ts";
+import type { MarmotProcess } from "../../scripts/marmot_process.ts";
 import { dumpTables } from "../../scripts/table_dump.ts";
 import { silentLog } from "../../src/observability/log.ts";
 import { connect } from "../../src/stream/connection.ts";
 import { ObjectBucket } from "../../src/stream/object_bucket.ts";
 import { Cluster, waitUntil } from "../support/cluster.ts";
 import { announcedRandom } from "../support/random.ts";
-import { entriesIn, rowsOf, saveSnapshot, temporaryFiles } from "../support/snapshots.ts";
+import {
+  coldNode,
+  entriesIn,
+  rowsOf,
+  saveSnapshot,
+  temporaryFiles,
+  untilEqual,
+  untilReady,
+} from "../support/snapshots.ts";
 
 const SCHEMA = `CREATE TABLE t (id INTEGER PRIMARY KEY, v);
   CREATE TABLE log (line);
@@ -21,58 +29,8 @@ const SCHEMA = `CREATE TABLE t (id INTEGER PRIMARY KEY, v);
   INSERT INTO log (rowid, line) VALUES (7, 'keyed by its rowid');`;
 const never = new AbortController().signal;
 
-/** A process on a path where no database is. */
-function coldNode(
-  cluster: Cluster,
-  nodeId: number,
-  flags: readonly string[] = [],
-): MarmotProcess & { path: string } {
-  const path = join(cluster.folder, `cold ${nodeId}.db`);
-  const process = new MarmotProcess({
-    nodeId,
-    dbPath: path,
-    natsUrl: cluster.server.url,
-    folder: cluster.folder,
-    flags: ["-max-log-entries", "1000000", ...flags],
-  });
-  return Object.assign(process, { path });
-}
-
-async function untilReady(node: MarmotProcess, timeoutMs = 40_000): Promise<void> {
-  await waitUntil(() => node.hasEnded || / INFO {2}ready /.test(node.log), {
-    timeoutMs,
-    what: () => node.log,
-  });
-  assert.ok(!node.hasEnded, node.log);
-}
-
 async function untilEnded(node: MarmotProcess): Promise<void> {
   await waitUntil(() => node.hasEnded, { timeoutMs: 40_000, what: () => node.log });
-}
-
-/** Waits until the file holds what the cluster's nodes hold. */
-async function untilEqual(cluster: Cluster, path: string): Promise<void> {
-  await cluster.converge();
-  using database = new DatabaseSync(path);
-  const different = () => {
-    // What the new node writes comes to the others in this time as well.
-    const content = dumpTables(cluster.node(1).application);
-    const here = dumpTables(database, [...content.keys()]);
-    for (const [table, rows] of content) {
-      const [wanted, found] = [rows, here.get(table) ?? ""].map((text) => new Set(text.split("\n")));
-      const lines = [
-        ...wanted!.difference(found!).keys().map((line) => `- ${line}`),
-        ...found!.difference(wanted!).keys().map((line) => `+ ${line}`),
-      ];
-      if (lines.length > 0) return `table ${table}:\n${lines.slice(0, 20).join("\n")}`;
-    }
-    const pending = database.prepare("SELECT count(*) AS n FROM __marmot__change_log WHERE kind <> 3").get();
-    return pending?.["n"] === 0 ? undefined : `${pending?.["n"]} changes are pending`;
-  };
-  await waitUntil(() => different() === undefined, {
-    timeoutMs: 20_000,
-    what: () => `the new node is not equal to the others: ${different()}`,
-  });
 }
 
 Deno.test("a node joins from nothing while the others write, writes itself, and all end equal", async () => {
@@ -255,7 +213,6 @@ Deno.test("the original's snapshot brings a node up, and what the streams hold c
   });
   const file = readFileSync(new URL("../golden/snapshot_v06/snapshot.db", import.meta.url));
   const bucket = new ObjectBucket({ connection, bucket: "marmot-changes-snapshot-store", replicas: 1 });
-  // deno-lint-ignore require-await
   const content = async function* () {
     yield new Uint8Array(file);
   };

@@ -157,12 +157,6 @@ Deno.test("help and version win over everything that is sound before them", () =
   refusalOf("-version", "-nonsense");
 });
 
-Deno.test("which options were given is known apart from their values", () => {
-  const invocation = parseCommandLine(["-enable-snapshot", "-shards=8"]);
-  assert.ok(invocation.action === "run");
-  assert.deepEqual([...invocation.givenOptions].sort(), ["enableSnapshot", "shards"]);
-});
-
 Deno.test("log-replicas follows the original: below 1 half of the shards plus 1, at most 5", () => {
   const cases = [[1, 8, 1], [3, 8, 3], [6, 8, 5], [0, 1, 1], [0, 4, 3], [-1, 5, 3], [0, 8, 5], [0, 100, 5]];
   for (const [logReplicas = 0, shards = 0, expected] of cases) {

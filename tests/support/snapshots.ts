@@ -2,14 +2,17 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync } from "node:fs";
-import { basename, dirname } from "node:path";
+import assert from "node:assert/strict";
+import { basename, dirname, join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import { readManifest } from "../../src/snapshot/snapshot_catalog.ts";
 import type { SnapshotEntry } from "../../src/snapshot/manifest.ts";
 import { openSnapshotStore } from "../../src/snapshot/open_snapshot_store.ts";
 import { parseSnapshotUrl } from "../../src/snapshot/snapshot_url.ts";
-import { FROM_SOURCE } from "../../scripts/marmot_process.ts";
-import type { Cluster, ClusterNode } from "./cluster.ts";
+import { FROM_SOURCE, MarmotProcess } from "../../scripts/marmot_process.ts";
+import { dumpTables } from "../../scripts/table_dump.ts";
+import { type Cluster, type ClusterNode, waitUntil } from "./cluster.ts";
 
 export interface Ended {
   readonly code: number | null;
@@ -78,4 +81,54 @@ export async function entriesIn(folder: string): Promise<readonly SnapshotEntry[
   const { snapshots } = await readManifest(store);
   await store.close();
   return snapshots;
+}
+
+/** A process on a path where no database is. */
+export function coldNode(
+  cluster: Cluster,
+  nodeId: number,
+  flags: readonly string[] = [],
+): MarmotProcess & { path: string } {
+  const path = join(cluster.folder, `cold ${nodeId}.db`);
+  const process = new MarmotProcess({
+    nodeId,
+    dbPath: path,
+    natsUrl: cluster.server.url,
+    folder: cluster.folder,
+    flags: ["-max-log-entries", "1000000", ...flags],
+  });
+  return Object.assign(process, { path });
+}
+
+export async function untilReady(node: MarmotProcess, timeoutMs = 40_000): Promise<void> {
+  await waitUntil(() => node.hasEnded || / INFO {2}ready /.test(node.log), {
+    timeoutMs,
+    what: () => node.log,
+  });
+  assert.ok(!node.hasEnded, node.log);
+}
+
+/** Waits until the file holds what the cluster's nodes hold. */
+export async function untilEqual(cluster: Cluster, path: string): Promise<void> {
+  await cluster.converge();
+  using database = new DatabaseSync(path);
+  const different = () => {
+    // What the new node writes comes to the others in this time as well.
+    const content = dumpTables(cluster.node(1).application);
+    const here = dumpTables(database, [...content.keys()]);
+    for (const [table, rows] of content) {
+      const [wanted, found] = [rows, here.get(table) ?? ""].map((text) => new Set(text.split("\n")));
+      const lines = [
+        ...wanted!.difference(found!).keys().map((line) => `- ${line}`),
+        ...found!.difference(wanted!).keys().map((line) => `+ ${line}`),
+      ];
+      if (lines.length > 0) return `table ${table}:\n${lines.slice(0, 20).join("\n")}`;
+    }
+    const pending = database.prepare("SELECT count(*) AS n FROM __marmot__change_log WHERE kind <> 3").get();
+    return pending?.["n"] === 0 ? undefined : `${pending?.["n"]} changes are pending`;
+  };
+  await waitUntil(() => different() === undefined, {
+    timeoutMs: 20_000,
+    what: () => `the new node is not equal to the others: ${different()}`,
+  });
 }

@@ -19,7 +19,7 @@ import { ORIGINAL_NAME, ORIGINAL_TAG_HEADER } from "./original_snapshot.ts";
 import { removeTemporary, temporaryPath } from "./temporary_files.ts";
 import { doInWorker } from "./worker_jobs.ts";
 
-const PENDING_LOOK_MS = 20;
+const PENDING_LOOK_MS = 50;
 const PROGRESS_MS = 250;
 /** Between two lines in the log about one stage. */
 const SAY_PROGRESS_MS = 5000;
@@ -39,6 +39,8 @@ export interface SnapshotSaverParts {
   readonly streamStates: (names: readonly string[]) => Promise<ReadonlyMap<string, StreamState>>;
   /** How long what is pending in the copy may take to be published and read back. */
   readonly pendingMs: number;
+  /** Told when the save begins and ceases to wait for that. */
+  readonly onWaiting?: (isWaiting: boolean) => void;
   readonly clock: Clock;
   readonly log: Log;
   readonly onProgress?: OnProgress;
@@ -67,7 +69,7 @@ export class SnapshotSaver {
       );
       const copiedMs = clock.nowMs();
       await this.#assertNotBehind(facts);
-      await this.#awaitPublished(facts, signal);
+      await this.#awaitPublished(facts, signal).finally(() => this.#parts.onWaiting?.(false));
       const sums = await this.#whileGrowing(
         "compressing",
         packed,
@@ -117,6 +119,7 @@ export class SnapshotSaver {
   async #awaitPublished({ logTop, pending }: CopyFacts, signal: AbortSignal): Promise<void> {
     const { countPending, clock, pendingMs, onProgress } = this.#parts;
     const deadlineMs = clock.nowMs() + pendingMs;
+    this.#parts.onWaiting?.(true);
     for (let left = pending; left > 0; left = countPending(logTop)) {
       signal.throwIfAborted();
       if (clock.nowMs() >= deadlineMs) {
