@@ -19,6 +19,8 @@ import { type Backend, type BackendObject, ExplainedError } from "./backend.ts";
 
 /** How long a store may be silent while it is read from or written to. */
 export const STALL_MS = 60_000;
+/** How many times as long it may take over a whole object once it has all bytes: disks sync, S3 joins parts. */
+const FINISH_FACTOR = 10;
 
 export interface CheckedStoreOptions {
   /** In place of STALL_MS, for tests. */
@@ -104,14 +106,19 @@ export class CheckedStore implements SnapshotStore {
   }
 
   async #do<T>(call: () => Promise<T>, { signal, stall, fail }: CallOptions): Promise<T> {
+    // Not every answer that is waited for ends with the signal.
+    const { promise: aborted, reject } = Promise.withResolvers<never>();
+    const abort = () => reject(signal.reason);
+    signal.addEventListener("abort", abort, { once: true });
     try {
       signal.throwIfAborted();
       stall.begin();
-      return await call();
+      return await Promise.race([call(), aborted]);
     } catch (error) {
       throw fail(error);
     } finally {
       stall.end();
+      signal.removeEventListener("abort", abort);
     }
   }
 
@@ -156,8 +163,8 @@ class PutSource implements AsyncIterable<Uint8Array> {
         this.signal.throwIfAborted();
         this.#stall.end();
         const step = await this.#next(content);
-        this.#stall.begin();
         isDone = step.done === true;
+        this.#stall.begin(isDone ? FINISH_FACTOR : 1);
         if (step.done) return;
         if (step.value.length > 0) yield step.value;
       }
@@ -240,10 +247,11 @@ class Stall {
     this.#onStall = onStall;
   }
 
-  begin(): void {
+  begin(factor = 1): void {
     this.end();
-    const error = new ExplainedError(`nothing went on for ${this.#limitMs / 1000} seconds`);
-    this.#timer = setTimeout(() => this.#onStall(error), this.#limitMs);
+    const limitMs = this.#limitMs * factor;
+    const error = new ExplainedError(`nothing went on for ${limitMs / 1000} seconds`);
+    this.#timer = setTimeout(() => this.#onStall(error), limitMs);
   }
 
   end(): void {

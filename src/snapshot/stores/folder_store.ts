@@ -18,6 +18,8 @@ import {
 } from "./backend.ts";
 
 const CHUNK_BYTES = 256 * 1024;
+/** After so many bytes they are synced, so that the disk is never given all of an object at once. */
+const SYNC_BYTES = 64 * 1024 * 1024;
 
 export class FolderStore implements Backend {
   readonly location: string;
@@ -40,7 +42,7 @@ export class FolderStore implements Backend {
       // A snapshot holds all of the database: nobody else may read it.
       const file = await open(temporaryPath, "wx", 0o600);
       try {
-        for await (const chunk of content) await writeAll(file, chunk);
+        await writeAll(file, content);
         await file.sync();
       } finally {
         await file.close();
@@ -128,9 +130,16 @@ export class FolderStore implements Backend {
   }
 }
 
-async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
-  for (let written = 0; written < chunk.length;) {
-    written += (await file.write(chunk, written)).bytesWritten;
+async function writeAll(file: FileHandle, content: AsyncIterable<Uint8Array>): Promise<void> {
+  let unsynced = 0;
+  for await (const chunk of content) {
+    for (let written = 0; written < chunk.length;) {
+      written += (await file.write(chunk, written)).bytesWritten;
+    }
+    unsynced += chunk.length;
+    if (unsynced < SYNC_BYTES) continue;
+    await file.datasync();
+    unsynced = 0;
   }
 }
 

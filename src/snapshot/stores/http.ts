@@ -38,6 +38,34 @@ export async function discardBody(response: Response): Promise<void> {
   await response.body?.cancel();
 }
 
+/**
+ * The body, given up as soon as the signal aborts. The signal that fetch was given does not always reach a body
+ * that is waited for: the request which ties them may have been collected as garbage.
+ */
+export function bodyContent(response: Response, signal: AbortSignal): AsyncIterableIterator<Uint8Array> {
+  const reader = response.body?.getReader();
+  const cancel = async () => {
+    signal.removeEventListener("abort", cancel);
+    await reader?.cancel(signal.reason).catch(() => {});
+  };
+  signal.addEventListener("abort", cancel, { once: true });
+  return {
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+    async next() {
+      const step = await reader?.read();
+      signal.throwIfAborted();
+      if (step?.value !== undefined) return { done: false, value: step.value };
+      return await this.return!();
+    },
+    async return() {
+      await cancel();
+      return { done: true, value: undefined };
+    },
+  };
+}
+
 /** What failed, by status or by the network. */
 export function explainHttp(error: unknown, credentials: string): Explanation | undefined {
   if (error instanceof HttpStatusError) {

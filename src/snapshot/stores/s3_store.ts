@@ -16,7 +16,7 @@ import {
   type Explanation,
   type WriteOptions,
 } from "./backend.ts";
-import { checkStatus, discardBody, explainHttp, HttpStatusError } from "./http.ts";
+import { bodyContent, checkStatus, discardBody, explainHttp, HttpStatusError } from "./http.ts";
 import { S3Upload } from "./s3_upload.ts";
 import { childrenNamed, childText, parseXml, type XmlElement } from "./xml.ts";
 
@@ -89,7 +89,7 @@ export class S3Store implements Backend {
     }
     const modifiedAt = readTime(response.headers.get("last-modified"));
     const info = { name, sizeBytes: Number(length), modifiedAt };
-    return { info, content: response.body ?? ReadableStream.from<Uint8Array>([]) };
+    return { info, content: bodyContent(response, signal) };
   }
 
   async list(signal: AbortSignal): Promise<ObjectInfo[]> {

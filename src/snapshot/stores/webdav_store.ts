@@ -14,7 +14,7 @@ import {
   temporaryName,
   type WriteOptions,
 } from "./backend.ts";
-import { checkStatus, discardBody, explainHttp } from "./http.ts";
+import { bodyContent, checkStatus, discardBody, explainHttp } from "./http.ts";
 import { childrenNamed, childText, parseXml, type XmlElement } from "./xml.ts";
 
 export interface WebdavPlace {
@@ -90,7 +90,7 @@ export class WebdavStore implements Backend {
       sizeBytes: Number(length),
       modifiedAt: parseTime(response.headers.get("last-modified")),
     };
-    return { info, content: response.body ?? ReadableStream.from<Uint8Array>([]) };
+    return { info, content: bodyContent(response, signal) };
   }
 
   async list(signal: AbortSignal): Promise<ObjectInfo[]> {
