@@ -1,25 +1,95 @@
-/** deno task simulate --seeds N --from S: runs N histories from seed S on, and prints the first that fails. */
+/**
+ * deno task simulate --seeds N --from S [--mode M] [--jobs J] [--shrink] [--keep FILE]: runs N histories from seed S on,
+ * and prints the first that fails as it happened (with --shrink: the smallest part of it that fails still; with --keep the
+ * plan of that is written to a file) and the seeds of the others.
+ */
 import { parseArgs } from "node:util";
-import { runHistory } from "../tests/simulation/history.ts";
+import { describeFailure, shrink } from "../tests/simulation/shrink.ts";
+import { type Mode, MODES } from "../tests/simulation/plan.ts";
+import type { Failure } from "../tests/simulation/history.ts";
+import type { Range, RangeResult } from "./simulate_worker.ts";
+
+/** Histories that a job takes at once. */
+const RANGE = 25;
+const SHRINK_MS = 60_000;
 
 const { values } = parseArgs({
   args: Deno.args,
-  options: { seeds: { type: "string", default: "1000" }, from: { type: "string", default: "1" } },
+  options: {
+    seeds: { type: "string", default: "1000" },
+    from: { type: "string", default: "1" },
+    mode: { type: "string" },
+    jobs: { type: "string", default: "1" },
+    shrink: { type: "boolean", default: false },
+    keep: { type: "string" },
+  },
 });
-const from = Number(values.from);
-const count = Number(values.seeds);
-const began = performance.now();
-let failures = 0;
-for (let seed = from; seed < from + count; seed++) {
-  const failure = await runHistory(seed);
-  if (failure) {
-    failures++;
-    if (failures === 1) console.log(failure.trace.join("\n"));
-    console.log(`seed ${seed}: ${failure.reason}`);
-  }
+const mode = values.mode === undefined ? undefined : MODES.find((known) => known === values.mode);
+if (values.mode !== undefined && mode === undefined) {
+  console.error(`There is no mode "${values.mode}". Modes: ${MODES.join(", ")}`);
+  Deno.exit(1);
 }
-const minutes = (performance.now() - began) / 60_000;
-console.log(
-  `${count} histories from seed ${from}, ${failures} failed, ${Math.round(count / minutes)} a minute`,
-);
-Deno.exit(failures > 0 ? 1 : 0);
+Deno.exit(await simulate(Number(values.from), Number(values.seeds), mode) > 0 ? 1 : 0);
+
+/** Runs the histories and returns how many failed. */
+async function simulate(from: number, count: number, mode: Mode | undefined): Promise<number> {
+  const began = performance.now();
+  const failures: Failure[] = [];
+  let next = from;
+  let done = 0;
+  const takeRange = (): Range | undefined => {
+    if (next >= from + count) return undefined;
+    const range = { from: next, to: Math.min(next + RANGE, from + count), mode };
+    next = range.to;
+    return range;
+  };
+  const rate = () => Math.round(done / ((performance.now() - began) / 60_000));
+  const jobs = Array.from({ length: Number(values.jobs) }, async () => {
+    const worker = new Worker(new URL("./simulate_worker.ts", import.meta.url).href, { type: "module" });
+    for (let range = takeRange(); range; range = takeRange()) {
+      const result = await ask(worker, range);
+      for (const failure of result) {
+        console.log(
+          `seed ${failure.plan.seed} (${failure.plan.mode}): ${failure.check}, ${firstLine(failure.reason)}`,
+        );
+      }
+      failures.push(...result);
+      done += range.to - range.from;
+      if (Deno.stdout.isTerminal()) {
+        await Deno.stdout.write(
+          new TextEncoder().encode(`\r${done} of ${count}, ${failures.length} failed, ${rate()} a minute `),
+        );
+      }
+    }
+    worker.terminate();
+  });
+  await Promise.all(jobs);
+  const total = `${done} histories from seed ${from}, ${failures.length} failed, ${rate()} a minute`;
+  const first = failures.toSorted((a, b) => a.plan.seed - b.plan.seed)[0];
+  if (first) tell(values.shrink ? await shrink(first, SHRINK_MS) : first);
+  console.log(total);
+  return failures.length;
+}
+
+function ask(worker: Worker, range: Range): Promise<RangeResult> {
+  return new Promise((resolve, reject) => {
+    worker.onmessage = ({ data }: MessageEvent<RangeResult>) => resolve(data);
+    worker.onerror = (event) => reject(new Error(event.message));
+    worker.postMessage(range);
+  });
+}
+
+/** Prints a failure, and writes its plan to a file where that is asked for. */
+function tell(failure: Failure): void {
+  console.log(describeFailure(failure));
+  if (values.keep === undefined) return;
+  Deno.writeTextFileSync(
+    values.keep,
+    JSON.stringify({ cause: failure.reason, plan: failure.plan }, null, 2) + "\n",
+  );
+  console.log(`The plan is in ${values.keep}.`);
+}
+
+function firstLine(text: string): string {
+  return text.split("\n", 1)[0] ?? "";
+}

@@ -52,6 +52,15 @@ export class SchemaMismatchError extends MarmotError {
   }
 }
 
+/** A table image would delete more rows than it may: its table is parked until the operator allows it. */
+export class TooManyDeletionsError extends MarmotError {
+  override readonly name = "TooManyDeletionsError";
+
+  constructor(reason: string, options: MarmotErrorOptions = {}) {
+    super("schema", reason, options);
+  }
+}
+
 /** SQLite reported SQLITE_BUSY or SQLITE_LOCKED: another connection holds the lock, try again soon. */
 export class DatabaseBusyError extends MarmotError {
   override readonly name = "DatabaseBusyError";

@@ -73,6 +73,15 @@ export const OPTIONS = {
     maximum: 1_000_000,
     text: "How many rows that it has published this node remembers in any case, however old they are.",
   }),
+  maxImageDeletes: numberOption({
+    flag: "max-image-deletes",
+    defaultValue: 50,
+    minimum: 0,
+    maximum: 100,
+    text:
+      "How many percent of a table's rows this node deletes without asking, because they are gone on a node that " +
+      "changed the table without capture.",
+  }),
   logReplicas: numberOption({
     flag: "log-replicas",
     defaultValue: 1,

@@ -19,6 +19,10 @@ import { type Echo, RetainedEntries, type Retention } from "./capture/retained_e
 import { scanChanges, type ScanRequest, type ScanResult } from "./capture/change_scan.ts";
 import { Connection, type ConnectionOptions, SqliteError } from "./connection.ts";
 import { HiddenRows } from "./apply/hidden_rows.ts";
+import { type ImagePiece, scanImage } from "./capture/image_scan.ts";
+import { ImageReader } from "./apply/image_reader.ts";
+import type { ArmedTable } from "./rows/armed_tables.ts";
+import { DueImages } from "./state/due_images.ts";
 import {
   parentsOf,
   readLastRun,
@@ -44,6 +48,10 @@ const BUSY_TIMEOUT_MS = 4;
 
 export const DEFAULT_RETENTION: Retention = { milliseconds: 10 * 60_000, entries: 10_000 };
 
+export const DEFAULT_MAX_IMAGE_DELETES = 50;
+/** Bounds of a piece of a table image. */
+const PIECE = { rows: 500, bytes: 192 * 1024, entries: 1000 };
+
 export interface ReplicaOptions {
   /** The node id; undefined takes the one that the database has, or a new one. */
   readonly nodeId: NodeId | undefined;
@@ -59,6 +67,10 @@ export interface ReplicaOptions {
   readonly retention?: Retention;
   /** How long SQLite itself waits for a lock, which blocks the event loop; a few milliseconds unless told. */
   readonly busyTimeoutMs?: number;
+  /** How many percent of a table's rows a table image may delete; DEFAULT_MAX_IMAGE_DELETES unless told. */
+  readonly maxImageDeletes?: number;
+  /** Whether table images can be published, which the original's format cannot carry; true unless told. */
+  readonly hasImages?: boolean;
 }
 
 /** Opens the database file as Marmot does. Throws MarmotError where it does not exist or is no database. */
@@ -122,6 +134,9 @@ export class Replica {
   readonly #parked: ParkedMessages;
   readonly #hidden: HiddenRows;
   readonly #journal: ConflictJournal;
+  readonly #images: DueImages;
+  /** Whether table images can be published. */
+  readonly hasImages: boolean;
   readonly #agreement: UniqueAgreement;
   readonly #quarantine: Quarantine;
   /** The last request of the operator that was taken in. */
@@ -146,6 +161,15 @@ export class Replica {
     this.#retained = new RetainedEntries(connection, options.retention ?? DEFAULT_RETENTION);
     this.#pending = new PendingChanges(this.log, this.tables, this.#retained);
     this.#journal = new ConflictJournal(connection);
+    this.#images = new DueImages(connection);
+    this.hasImages = options.hasImages ?? true;
+    const imageReader = new ImageReader(connection, {
+      images: this.#images,
+      pending: this.#pending,
+      hidden: this.#hidden,
+      log: options.log,
+      maxDeletesPercent: options.maxImageDeletes ?? DEFAULT_MAX_IMAGE_DELETES,
+    });
     this.#agreement = new UniqueAgreement(connection, { log: this.log, journal: this.#journal });
     this.#quarantine = new Quarantine(connection);
     this.positions.load();
@@ -162,6 +186,8 @@ export class Replica {
       agreement: this.#agreement,
       parked: this.#parked,
       positions: this.positions,
+      images: this.#images,
+      imageReader,
       quarantine: this.#quarantine,
       changeLog: this.log,
       applicant: { nodeId, run: this.run, parents: parentsOf(connection, nodeId), nowMs: options.nowMs },
@@ -171,6 +197,7 @@ export class Replica {
     this.#hidden.load();
     this.#journal.load();
     this.#quarantine.load();
+    this.#images.load();
     this.#agreement.load();
     if (!options.isIdProvisional) this.#putIdOnRecord();
   }
@@ -260,7 +287,13 @@ export class Replica {
       if (readPause(this.connection) !== undefined) return undefined;
       const isTakenOver = hasOriginalState(this.connection);
       if (isTakenOver) dropOriginalTriggers(this.connection);
-      const armed = armTables(this.connection, { log: this.log, policy: this.#policy, nowMs: this.#nowMs() });
+      const armed = armTables(this.connection, {
+        log: this.log,
+        images: this.#images,
+        hasImages: this.hasImages,
+        policy: this.#policy,
+        nowMs: this.#nowMs(),
+      });
       for (const table of armed.tables) {
         if (armed.uniqueChanged.includes(table.id)) this.#agreement.publishDisplaced(table);
       }
@@ -287,6 +320,25 @@ export class Replica {
     return this.connection.read(() =>
       this.#isSchemaKnown() ? scanChanges(this.log, this.tables, request) : undefined
     );
+  }
+
+  /** Tables of which an image has to be published, but for those of which events wait that were not applied here. */
+  tablesOfDueImages(): ArmedTable[] {
+    return this.#images.all().flatMap((due) => this.tables.byId(due.tableId) ?? []).filter((
+      { schema, memory },
+    ) => ![schema.name, ...memory.formerNames].some((name) => this.#parked.isParked(name)));
+  }
+
+  /**
+   * The next piece of a table's image, "backlog" where changes behind `position` must be published first; undefined when the
+   * schema has changed since the tables were armed, or when none is due. Everything up to `position` was read back.
+   */
+  scanImage(table: ArmedTable, position: number): ImagePiece | "backlog" | undefined {
+    return this.connection.read(() => {
+      const due = this.#images.get(table.id);
+      if (!due || !this.#isSchemaKnown()) return undefined;
+      return scanImage(this.log, { table, due, position, bounds: PIECE });
+    });
   }
 
   /**
@@ -349,6 +401,7 @@ export class Replica {
     return this.#write(() => {
       this.positions.set(position);
       this.positions.save();
+      this.#images.goBack(position.name, agreed);
       return this.#retained.reopen(position.name, agreed);
     });
   }
@@ -409,6 +462,7 @@ export class Replica {
     this.#pending.reset();
     this.positions.load();
     this.#parked.load();
+    this.#images.load();
     this.#hidden.load();
     this.#journal.load();
     this.#agreement.load();

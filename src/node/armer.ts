@@ -177,7 +177,7 @@ export class Armer {
   }
 
   #say(report: ArmingReport): void {
-    const { log } = this.#parts;
+    const { log, replica } = this.#parts;
     log.info("tables armed", { tables: report.tables.length });
     for (const { name, reason } of report.excluded) this.#warnOnce("table is not replicated", name, reason);
     for (const table of report.tables) {
@@ -209,7 +209,9 @@ export class Armer {
     }
     for (const table of report.uncaptured) {
       log.warn(
-        "table was changed without capture: its rows are published again, deletions meanwhile are not known",
+        replica.hasImages
+          ? "table was changed without capture: its content is published again, and rows that it lacks are deleted everywhere"
+          : "table was changed without capture: its rows are published again, deletions meanwhile are not known",
         { table },
       );
     }

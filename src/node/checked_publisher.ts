@@ -1,6 +1,6 @@
 /**
- * Publishes what may be in the stream already: everything pending at a start, what was sent before a failure, and
- * backfill. One message at a time, each on the condition that its table's subject still ends where this node has read it,
+ * Publishes what may be in the stream already: everything pending at a start, what was sent before a failure, backfill,
+ * and table images. One message at a time, each on the condition that its table's subject still ends where this node has read it,
  * so that nothing is overwritten that this node does not know.
  */
 import type { ArmedTable } from "../db/rows/armed_tables.ts";
@@ -9,6 +9,9 @@ import type { Log } from "../observability/log.ts";
 import { backoffDelayMs } from "../runtime/backoff.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { ChangeStreams } from "../stream/change_streams.ts";
+import type { Replica } from "../db/replica.ts";
+import { ImagePublisher } from "./image_publisher.ts";
+import type { Router } from "./router.ts";
 import type { ChangeScanner } from "./change_scanner.ts";
 import type { MessageSender } from "./message_sender.ts";
 import type { ShardPublishing } from "./shard_publishing.ts";
@@ -26,6 +29,8 @@ export interface CheckedPublisherParts {
   readonly random: () => number;
   readonly log: Log;
   readonly statistics: Statistics;
+  readonly replica: Replica;
+  readonly router: Router;
   /** The cursor of a shard's stream. */
   readonly cursorOf: (shard: number) => number;
 }
@@ -38,7 +43,12 @@ interface TablePart {
 }
 
 export class CheckedPublisher {
-  constructor(readonly parts: CheckedPublisherParts) {}
+  readonly images: ImagePublisher;
+
+  constructor(readonly parts: CheckedPublisherParts) {
+    const lastReadSequence = this.#lastReadSequence.bind(this);
+    this.images = new ImagePublisher({ ...parts, lastReadSequence });
+  }
 
   /** Publishes the doubtful entries of a shard. False when the shard has to drain, or the signal aborts, before the end. */
   async publish(state: ShardPublishing, signal: AbortSignal): Promise<boolean> {
@@ -51,7 +61,9 @@ export class CheckedPublisher {
       }
       state.position = plan.to;
       statistics.captured += plan.entries;
-      if (plan.to >= state.checkedTo || plan.isAtEnd) return isChecked(state, signal);
+      if (plan.to < state.checkedTo && !plan.isAtEnd) continue;
+      if (this.images.tablesDue(state.shard).length === 0) return isChecked(state, signal);
+      if (!await this.images.publishNext(state, signal)) return false;
     }
   }
 

@@ -13,6 +13,12 @@ import type { ChangeStreams, StreamState } from "../stream/change_streams.ts";
 /** Between two tries while another connection holds the lock. */
 const BUSY_SLEEP_MS = { min: 2, max: 10 };
 
+/** Where a message stands, and when the server stored it. */
+type Place = Pick<Echo, "sequence" | "storedAt">;
+
+/** Before the first message. */
+const NOTHING: Place = { sequence: 0, storedAt: "" };
+
 export interface LostEndParts {
   readonly replica: Replica;
   readonly streams: ChangeStreams;
@@ -28,16 +34,15 @@ export async function goBack(shard: number, parts: LostEndParts): Promise<void> 
   const state = await streams.describe(shard);
   const before = replica.positions.get(state.name);
   const isMadeAnew = before.createdAt !== state.createdAt;
-  const agreed = isMadeAnew ? 0 : await findAgreed(replica.retainedEchoes(state.name), {
+  const agreed = isMadeAnew ? NOTHING : await findAgreed(replica.retainedEchoes(state.name), {
     isThere: async ({ sequence, storedAt }) =>
       sequence <= state.lastSequence && (await streams.messageAt(shard, sequence))?.storedAt === storedAt,
   });
-  const cursor = await findCursor(shard, { ...parts, state, agreed });
-  const storedAt = cursor === 0 ? "" : (await streams.messageAt(shard, cursor))?.storedAt ?? "";
+  const { sequence: cursor, storedAt } = await findCursor(shard, { ...parts, state, agreed });
   while (!signal.aborted) {
     try {
       const position = { name: state.name, createdAt: state.createdAt, cursor, storedAt };
-      const rows = replica.goBack(position, agreed);
+      const rows = replica.goBack(position, agreed.sequence);
       log.error(
         isMadeAnew
           ? "the broker has lost a stream: it was made anew, this node's own changes go again"
@@ -52,11 +57,11 @@ export async function goBack(shard: number, parts: LostEndParts): Promise<void> 
   }
 }
 
-/** The sequence of the last echo that still stands where it was read; 0 if none does. A stream only loses its end. */
+/** The last echo that still stands where it was read. A stream only loses its end. */
 async function findAgreed(
   echoes: readonly Echo[],
   { isThere }: { isThere: (echo: Echo) => Promise<boolean> },
-): Promise<number> {
+): Promise<Place> {
   let [there, gone] = [-1, echoes.length];
   while (gone - there > 1) {
     const middle = (there + gone) >> 1;
@@ -64,19 +69,20 @@ async function findAgreed(
     if (echo && await isThere(echo)) there = middle;
     else gone = middle;
   }
-  return echoes[there]?.sequence ?? 0;
+  return echoes[there] ?? NOTHING;
 }
 
 /**
- * The cursor to go back to. What was trimmed behind `agreed` was read here before if the first message that is left was;
- * else messages may be missing, and the cursor shows it.
+ * The message to go back to. What was trimmed behind `agreed` was read here before if the first message that is left was;
+ * else messages may be missing, and the cursor shows it. Its identity is the one that was seen: the stream may lose more
+ * of its end in this very moment, and the next check must notice.
  */
 async function findCursor(
   shard: number,
-  { replica, streams, state, agreed }: LostEndParts & { state: StreamState; agreed: number },
-): Promise<number> {
+  { replica, streams, state, agreed }: LostEndParts & { state: StreamState; agreed: Place },
+): Promise<Place> {
   const { name, firstSequence, lastSequence } = state;
-  if (firstSequence <= agreed + 1 || firstSequence > lastSequence) return agreed;
+  if (firstSequence <= agreed.sequence + 1 || firstSequence > lastSequence) return agreed;
   const first = await streams.messageAt(shard, firstSequence);
-  return first && replica.hasRead(name, first) ? firstSequence - 1 : agreed;
+  return first && replica.hasRead(name, first) ? first : agreed;
 }

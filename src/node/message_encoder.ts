@@ -3,6 +3,7 @@
  * With wire-format v0.6 one row in each, as the original writes them.
  */
 import type { ChangeSet } from "../db/capture/change_scan.ts";
+import type { ImagePiece } from "../db/capture/image_scan.ts";
 import { MarmotError } from "../errors.ts";
 import type { ChangeEvent, NodeId, RowEventV06 } from "../wire/batch.ts";
 import { BATCH_FORMAT, type BatchBody, encodeBody, encodeEnvelope } from "../wire/batch_codec.ts";
@@ -52,38 +53,51 @@ export class MessageEncoder {
   /** Messages for a set, in order. */
   encode(set: ChangeSet, top: number, options: EncodeOptions): OutgoingMessage[] {
     if (this.options.wireFormat === "v0.6") return this.#encodeRows(set, top, options);
-    const { maxPayloadBytes, nextNumber } = options;
-    const limit = maxPayloadBytes - OVERHEAD_BYTES;
-    if (limit <= 0) {
-      throw new MarmotError(
-        "broker",
-        `Cannot publish: the server takes messages of ${maxPayloadBytes} bytes at most`,
-        { hint: "Raise max_payload of the NATS servers, and max_msg_size of the streams." },
-      );
-    }
-    const messages: OutgoingMessage[] = [];
+    const limit = limitOf(options);
     const bodies = splitBodies(set, Math.min(limit, TARGET_BYTES));
-    for (const [i, { body, events }] of bodies.entries()) {
-      const parts = Math.ceil(body.length / limit);
-      for (let part = 0; part < parts; part++) {
-        const number = nextNumber();
-        const isLast = part === parts - 1;
-        const isLastOfSet = isLast && i === bodies.length - 1;
-        const isFollowed = options.isFollowed !== undefined && (options.isFollowed || !isLastOfSet);
-        const { origin, run } = this.options;
-        const head = { origin, run, number, top, part, parts, isFollowed };
-        const payload = this.#pack(encodeEnvelope(head, body.subarray(part * limit, (part + 1) * limit)));
-        messages.push({
-          table: set.table.schema.name,
-          format: BATCH_FORMAT,
-          number,
-          top,
-          events: isLast ? events : 0,
-          payload,
-        });
-      }
-    }
-    return messages;
+    return bodies.flatMap(({ body, events }, i) => {
+      const isFollowed = options.isFollowed === undefined
+        ? undefined
+        : options.isFollowed || i < bodies.length - 1;
+      return this.#cut(body, { ...options, isFollowed, limit, table: set.table.schema.name, top, events });
+    });
+  }
+
+  /** Messages for a piece of a table image, in order: one body, whatever its size. */
+  encodeImage({ table, events, image, top }: ImagePiece, options: EncodeOptions): OutgoingMessage[] {
+    const body = encodeBody({ ...bodyOf({ table }, events), image });
+    const limit = limitOf(options);
+    return this.#cut(body, { ...options, limit, table: table.schema.name, top, events: events.length });
+  }
+
+  /** A body as one message, or in parts: all but the last are followed. */
+  #cut(
+    body: Uint8Array,
+    { limit, nextNumber, table, top, events, isFollowed }: Pick<EncodeOptions, "nextNumber"> & {
+      limit: number;
+      table: string;
+      top: number;
+      events: number;
+      isFollowed?: boolean | undefined;
+    },
+  ): OutgoingMessage[] {
+    const parts = Math.ceil(body.length / limit);
+    return Array.from({ length: parts }, (_, part) => {
+      const number = nextNumber();
+      const isLast = part === parts - 1;
+      const { origin, run } = this.options;
+      const head = {
+        origin,
+        run,
+        number,
+        top,
+        part,
+        parts,
+        isFollowed: isFollowed !== undefined && (isFollowed || !isLast),
+      };
+      const payload = this.#pack(encodeEnvelope(head, body.subarray(part * limit, (part + 1) * limit)));
+      return { table, format: BATCH_FORMAT, number, top, events: isLast ? events : 0, payload };
+    });
   }
 
   #encodeRows(set: ChangeSet, top: number, options: EncodeOptions): OutgoingMessage[] {
@@ -104,6 +118,16 @@ export class MessageEncoder {
   #pack(bytes: Uint8Array): Uint8Array {
     return this.options.compress ? compress(bytes) : bytes;
   }
+}
+
+function limitOf({ maxPayloadBytes }: EncodeOptions): number {
+  const limit = maxPayloadBytes - OVERHEAD_BYTES;
+  if (limit > 0) return limit;
+  throw new MarmotError(
+    "broker",
+    `Cannot publish: the server takes messages of ${maxPayloadBytes} bytes at most`,
+    { hint: "Raise max_payload of the NATS servers, and max_msg_size of the streams." },
+  );
 }
 
 function assertFits({ table }: RowEventV06, payload: Uint8Array, maxPayloadBytes: number): void {
@@ -133,7 +157,7 @@ function splitBodies(set: ChangeSet, maxBytes: number): { body: Uint8Array; even
   return bodies;
 }
 
-function bodyOf({ table }: ChangeSet, events: readonly ChangeEvent[]): BatchBody {
+function bodyOf({ table }: Pick<ChangeSet, "table">, events: readonly ChangeEvent[]): BatchBody {
   const { name, columns, key, uniqueSignature } = table.schema;
   return { table: name, columns: columns.map((column) => column.name), key, uniqueSignature, events };
 }

@@ -1,5 +1,6 @@
 /** Makes messages of changes and sends them, keeping account of what is in flight and what was not read back. */
 import type { ChangeSet } from "../db/capture/change_scan.ts";
+import type { ImagePiece } from "../db/capture/image_scan.ts";
 import type { MarmotError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
 import type { Clock } from "../runtime/clock.ts";
@@ -44,6 +45,12 @@ export class MessageSender {
       onRefused,
       ...(isFollowed === undefined ? {} : { isFollowed }),
     });
+  }
+
+  /** Messages for a piece of a table image. */
+  encodeImage(state: ShardPublishing, piece: ImagePiece): OutgoingMessage[] {
+    const { encoder, streams: { maxPayloadBytes } } = this.parts;
+    return encoder.encodeImage(piece, { maxPayloadBytes, nextNumber: state.nextNumber, onRefused: () => {} });
   }
 
   /**

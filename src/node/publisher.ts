@@ -23,7 +23,7 @@ const BACKOFF = { firstMs: 20, maxMs: 5000 };
 export type PublisherParts =
   & Omit<ChangeScannerParts, "router">
   & Omit<MessageSenderParts, "echoes" | "onFailure" | "onDone">
-  & Omit<CheckedPublisherParts, "scanner" | "sender">
+  & Omit<CheckedPublisherParts, "router" | "scanner" | "sender">
   & {
     /** Whether a shard should not be published to now, of whose stream so many messages are kept; never if left out. */
     readonly isHeld?: (shard: number, maxMessages: number) => boolean;
@@ -57,7 +57,12 @@ export class Publisher {
       onFailure: (state, { top }, error) => this.#noteFailure(state, top, error),
       onDone: () => this.wake(),
     });
-    this.#checked = new CheckedPublisher({ ...parts, scanner: this.#scanner, sender: this.#sender });
+    this.#checked = new CheckedPublisher({
+      ...parts,
+      router: this.#router,
+      scanner: this.#scanner,
+      sender: this.#sender,
+    });
     this.#shards = Array.from(
       { length: parts.streams.shards },
       (_, i) => new ShardPublishing(i + 1, MAX_IN_FLIGHT[wireFormat]),
@@ -131,9 +136,11 @@ export class Publisher {
   }
 
   async #drive(): Promise<void> {
+    const due = this.#shards.filter(({ phase, shard }) => phase === "open" && this.#isImageDue(shard));
+    if (due.length > 0) this.#recover(due.map((state) => state.shard));
     for (const state of this.#shards) {
       if (state.phase === "reading" && this.#parts.cursorOf(state.shard) >= state.readTo) {
-        state.phase = state.checkedTo > 0 ? "checked" : "open";
+        state.phase = state.checkedTo > 0 || this.#isImageDue(state.shard) ? "checked" : "open";
         if (state.phase === "checked") this.#start(() => this.#publishChecked(state));
         this.#isBehind = true;
       }
@@ -150,6 +157,10 @@ export class Publisher {
 
   #isHeld({ shard, maxMessages }: ShardPublishing): boolean {
     return this.#parts.isHeld?.(shard, maxMessages) ?? false;
+  }
+
+  #isImageDue(shard: number): boolean {
+    return this.#checked.images.tablesDue(shard).length > 0;
   }
 
   /** Publishes what the ready shards have behind their positions. False if there may be more that cannot go now. */

@@ -254,6 +254,8 @@ function openReplica(nodeId: NodeId | undefined, { config, log }: Run): Replica 
     readSeqMap: () => readSeqMap(config.seqMapPath),
     nowMs: () => systemClock.nowMs(),
     log,
+    hasImages: config.wireFormat === "batch",
+    maxImageDeletes: config.maxImageDeletes,
     retention: { milliseconds: config.keepMinutes * 60_000, entries: config.keepEntries },
   });
 }

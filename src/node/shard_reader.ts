@@ -58,11 +58,12 @@ export class ShardReader {
     const { clock, random, log } = this.#parts;
     let failures = 0;
     while (!signal.aborted) {
+      const beganMs = clock.nowMs();
       try {
-        if (await this.#readOn(signal)) failures = 0;
-        else await clock.sleep(STOPPED_PAUSE_MS, signal);
+        if (!await this.#readOn(signal)) await clock.sleep(STOPPED_PAUSE_MS, signal);
       } catch (error) {
-        failures++;
+        // Reading ends with an error whenever the connection breaks: what had worked for a while is not failing in a row.
+        failures = clock.nowMs() - beganMs > BACKOFF.maxMs ? 1 : failures + 1;
         log.debug("reading interrupted", { shard: this.#shard, reason: errorText(error) });
         await clock.sleep(backoffDelayMs(failures, { ...BACKOFF, random }), signal);
       }

@@ -28,6 +28,23 @@ export interface RowList {
 
 export type ChangeEvent = Upsert | Deletion | RowList;
 
+/**
+ * A piece of a table image: of the keys in its range, the batch names all that have rows. It goes as one batch with
+ * these rows; a reader deletes what else it has there. See docs/design.md, "Uncaptured windows".
+ */
+export interface TableImage {
+  /** Which image of the origin it is a piece of: a later one of the same table has a higher id. */
+  readonly id: number;
+  /** How many rows the table has at the origin; null in all pieces but the first. */
+  readonly rows: number | null;
+  /** Equal at two nodes exactly if they order keys alike. */
+  readonly keyOrder: string;
+  /** The range begins behind this key, which holds no NULL; null: with the first, keys that hold NULL included. */
+  readonly after: readonly Value[] | null;
+  /** The range ends with this key, which holds no NULL; null: with the last. */
+  readonly upTo: readonly Value[] | null;
+}
+
 export interface Batch {
   /** The node whose application made the changes. */
   readonly origin: NodeId;
@@ -45,6 +62,8 @@ export interface Batch {
   /** Describes the UNIQUE indexes of the table at the origin, "" for none. */
   readonly uniqueSignature: string;
   readonly events: readonly ChangeEvent[];
+  /** Left out of a batch that is no piece of an image. */
+  readonly image?: TableImage;
 }
 
 /** One event of the original v0.6: one row by column name. */

@@ -5,6 +5,7 @@
  *   envelope  [1, origin, run, number, top, part, parts, bytes of the body]
  *             and, where the next message of the origin belongs to the same transactions, a ninth item: 1
  *   body      [table, [column or null, …], [position of a key column, …], uniqueSignature, [event, …]]
+ *             and, in a piece of a table image, a sixth item: [id, rows or null, keyOrder, key or null, key or null]
  *   event     [0, value, …] an upsert · [1, key value, …] a deletion · [2, [key value, …], [[value, …], …]] a list
  *   value     null · integer (INTEGER) · double (REAL) · text (TEXT) · tag 21076 bytes (TEXT, not UTF-8) · bytes (BLOB)
  *
@@ -12,7 +13,7 @@
  * nothing else, and allocate no more than a small multiple of the message.
  */
 import { MalformedMessageError, MarmotError } from "../errors.ts";
-import type { Batch, ChangeEvent, NodeId } from "./batch.ts";
+import type { Batch, ChangeEvent, NodeId, TableImage } from "./batch.ts";
 import { CborReader, INDEFINITE } from "./cbor_reader.ts";
 import { CborWriter, Major, UINT64_MAX } from "./cbor_writer.ts";
 import { RawText, type Value } from "./value.ts";
@@ -31,6 +32,9 @@ const ENVELOPE_LENGTH = 8;
 /** Only streams of one shard hold such envelopes. A version that does not know them refuses them for their length. */
 const FOLLOWED_LENGTH = 9;
 const BODY_LENGTH = 5;
+/** A version that knows no table images refuses it for its length. */
+const IMAGE_BODY_LENGTH = 6;
+const IMAGE_LENGTH = 5;
 const UPSERT = 0;
 const DELETION = 1;
 const LIST = 2;
@@ -38,7 +42,7 @@ const LIST = 2;
 const RAW_TEXT_TAG = 0x5254;
 
 /** What a batch says about its table: all of it but whose it is. */
-export type BatchBody = Pick<Batch, "table" | "columns" | "key" | "uniqueSignature" | "events">;
+export type BatchBody = Pick<Batch, "table" | "columns" | "key" | "uniqueSignature" | "events" | "image">;
 
 export interface EnvelopeHead {
   readonly origin: NodeId;
@@ -60,13 +64,13 @@ export interface Envelope extends EnvelopeHead {
 
 /** Throws a MarmotError: "wire" for values that have no form (lone surrogates, NaN), "internal" for a wrong shape. */
 export function encodeBody(batch: BatchBody): Uint8Array<ArrayBuffer> {
-  const { table, columns, key, uniqueSignature, events } = batch;
+  const { table, columns, key, uniqueSignature, events, image } = batch;
   const problem = findShapeProblem(columns, key);
   if (problem !== undefined) {
     throw new MarmotError("internal", `cannot encode a batch of table "${table}": ${problem}`);
   }
   const writer = new CborWriter();
-  writer.writeArray(BODY_LENGTH);
+  writer.writeArray(image ? IMAGE_BODY_LENGTH : BODY_LENGTH);
   writer.writeText(table);
   writer.writeArray(columns.length);
   for (const column of columns) column === null ? writer.writeNull() : writer.writeText(column);
@@ -76,7 +80,29 @@ export function encodeBody(batch: BatchBody): Uint8Array<ArrayBuffer> {
   writer.writeArray(events.length);
   const width = { row: columns.length, key: key.length };
   for (const event of events) writeEvent(writer, event, width);
+  if (image) writeImage(writer, image, key.length);
   return writer.toBytes();
+}
+
+function writeImage(
+  writer: CborWriter,
+  { id, rows, keyOrder, after, upTo }: TableImage,
+  width: number,
+): void {
+  writer.writeArray(IMAGE_LENGTH);
+  writer.writeCount(id);
+  rows === null ? writer.writeNull() : writer.writeCount(rows);
+  writer.writeText(keyOrder);
+  for (const end of [after, upTo]) {
+    if (end === null) writer.writeNull();
+    else {
+      if (end.includes(null)) {
+        throw new MarmotError("internal", "cannot end a range at a key that holds NULL");
+      }
+      writer.writeArray(width);
+      writeValues(writer, end, width);
+    }
+  }
 }
 
 interface Width {
@@ -184,8 +210,9 @@ function findHeadProblem({ origin, run, number, top, part, parts }: EnvelopeHead
 
 export function decodeBody(bytes: Uint8Array): BatchBody {
   const reader = new CborReader(bytes);
-  if (reader.readArray("the body") !== BODY_LENGTH) {
-    throw new MalformedMessageError("the body has not 5 items");
+  const length = reader.readArray("the body");
+  if (length !== BODY_LENGTH && length !== IMAGE_BODY_LENGTH) {
+    throw new MalformedMessageError(`the body has ${length} items, where 5 or 6 can be`);
   }
   const table = reader.readText("the table's name");
   const columns = readColumns(reader);
@@ -196,17 +223,41 @@ export function decodeBody(bytes: Uint8Array): BatchBody {
   const width = { row: columns.length, key: key.length };
   const events: ChangeEvent[] = new Array(reader.readArray("the list of events"));
   for (let i = 0; i < events.length; i++) events[i] = readEvent(reader, width);
+  const image = length === IMAGE_BODY_LENGTH ? { image: readImage(reader, key.length) } : {};
   checkEnd(reader);
-  return { table, columns, key, uniqueSignature, events };
+  return { table, columns, key, uniqueSignature, events, ...image };
+}
+
+function readImage(reader: CborReader, width: number): TableImage {
+  const length = reader.readArray("the image");
+  if (length !== IMAGE_LENGTH) throw new MalformedMessageError(`the image has ${length} items`);
+  return {
+    id: reader.readCount("the image's id"),
+    rows: skipNull(reader) ? null : reader.readCount("the number of rows"),
+    keyOrder: reader.readText("the order of keys"),
+    after: readEnd(reader, width),
+    upTo: readEnd(reader, width),
+  };
+}
+
+function readEnd(reader: CborReader, width: number): Value[] | null {
+  if (skipNull(reader)) return null;
+  const key = readTuple(reader, "the end of a range", width);
+  if (key.includes(null)) throw new MalformedMessageError("a range ends at a key that holds NULL");
+  return key;
+}
+
+function skipNull(reader: CborReader): boolean {
+  const isNull = reader.peek() === NULL;
+  if (isNull) reader.skipByte();
+  return isNull;
 }
 
 function readColumns(reader: CborReader): (string | null)[] {
   const columns: (string | null)[] = [];
   const count = reader.readArray("the list of columns");
   for (let i = 0; i < count; i++) {
-    const isRowid = reader.peek() === NULL;
-    if (isRowid) reader.skipByte();
-    columns.push(isRowid ? null : reader.readText("a column's name"));
+    columns.push(skipNull(reader) ? null : reader.readText("a column's name"));
   }
   return columns;
 }

@@ -47,7 +47,7 @@ async function publishOfFuture(
   await using publisher = await HandPublisher.connect(cluster.server);
   const body = encodeBody({ table: "t", columns: ["id", "v"], key: [0], uniqueSignature: "", events });
   const payload = encodeEnvelope({ origin: 99n, run: 1, number, top: 1, part: 0, parts: 1 }, body);
-  await publisher.publish({ subject: "marmot-change-log-1.t", payload, format: "batch/2" });
+  await publisher.publish({ subject: "marmot-change-log-1.t", payload, format: "other/1" });
 }
 
 /** As after an upgrade to a release that reads the format. */

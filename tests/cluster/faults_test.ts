@@ -142,10 +142,12 @@ Deno.test("SIGTERM under load ends a node with exit code 0, and it goes on when 
 Deno.test("a second signal ends a node at once that still waits for NATS", async () => {
   await using cluster = await Cluster.start({ nodes: 1, schema: WRITERS_SCHEMA });
   const node = cluster.node(1);
+  node.sql("INSERT INTO t (id, v) VALUES (0, 'acknowledged')");
+  await cluster.converge();
   await cluster.server.pause();
   node.sql("INSERT INTO t (id, v) VALUES (1, 'not acknowledged')");
   const from = node.log.length;
-  await node.waitForLog(/progress captured=1 /);
+  await node.waitForLog(/progress captured=2 /);
   process.kill(node.pid, "SIGTERM");
   await node.waitForLog(/stopping/, { from });
   process.kill(node.pid, "SIGINT");

@@ -26,6 +26,7 @@ Deno.test("without flags the config holds the original's defaults", () => {
     dbPath: "/tmp/marmot.db",
     nodeId: undefined,
     natsUrls: ["nats://127.0.0.1:4222"],
+    maxImageDeletes: 50,
     maxLogEntries: 1024,
     keepMinutes: 10,
     keepEntries: 10_000,

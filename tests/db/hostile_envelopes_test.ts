@@ -120,3 +120,16 @@ Deno.test("unfinished rows in parts are bounded: the one that has waited longest
   assert.throws(() => take(4n, 2, 100), { name: "MalformedMessageError" });
   assert.deepEqual(world.rows("SELECT count(*) FROM __marmot__part"), [[0]]);
 });
+
+Deno.test("a message that is no part makes void what its origin has begun, and no other's", () => {
+  using world = armedWorld();
+  const apply = (sequence: number, head: Partial<EnvelopeHead>) =>
+    world.replica.apply(
+      [{ ...world.message("t", []), sequence, storedAt: STORED_AT, payload: envelope(head) }],
+      BOUNDS,
+    );
+  apply(1, { parts: 2 });
+  apply(2, { parts: 2, origin: 3n });
+  apply(3, { number: 2 });
+  assert.deepEqual(world.rows("SELECT origin FROM __marmot__part"), [["3"]]);
+});

@@ -32,7 +32,7 @@ Deno.test("a pause lets a migration drop an indexed column in one transaction, a
   assert.equal(world.replica.arm(), undefined);
   assert.equal(withOperator(world, endPause), 1000);
   assert.deepEqual(world.arm().uncaptured, ["t"]);
-  assert.deepEqual(world.entries().map((entry) => entry.slice(1)), [[2n, 1n], [2n, 2n]]);
+  assert.deepEqual(world.replica.tablesOfDueImages().map((table) => table.schema.name), ["t"]);
   world.application.exec("UPDATE t SET code = 'c' WHERE id = 2");
   assert.ok(world.entries().some((entry) => entry[1] === 0n && entry[2] === 2n));
 });

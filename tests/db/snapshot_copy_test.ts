@@ -45,6 +45,7 @@ for (
     const names = copy.prepare("SELECT name FROM sqlite_schema WHERE name LIKE '\\_\\_marmot%' ESCAPE '\\'")
       .all();
     assert.deepEqual(names.map(({ name }) => name).sort(), [
+      "__marmot__image_read",
       "__marmot__origin",
       "__marmot__part",
       "__marmot__stream",
@@ -85,6 +86,7 @@ Deno.test("a database whose rows are not those of its cursors gives no copy, and
       "INSERT INTO __marmot__parked (table_name, stream, sequence, origin, top, message, reason) VALUES ('t', 's', 1, '2', 0, x'', '')",
       /wait for the schema/,
     ],
+    ["INSERT INTO __marmot__image (table_id, id, is_done) VALUES (1, 1, 0)", /changed without capture/],
     ["INSERT INTO __marmot__resync VALUES ('t', 's', 1, 1, 0)", /needs a new copy/],
     ["INSERT INTO __marmot__meta VALUES ('paused', 1)", /capture is paused/],
   ];

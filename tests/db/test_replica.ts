@@ -8,10 +8,9 @@ import type { IncomingMessage } from "../../src/db/apply/applier.ts";
 import type { ApplyOutcome } from "../../src/db/apply/apply_outcome.ts";
 import type { ArmedTable } from "../../src/db/rows/armed_tables.ts";
 import type { ArmingReport } from "../../src/db/capture/arming.ts";
-import type { Retention } from "../../src/db/capture/retained_entries.ts";
-import { Replica } from "../../src/db/replica.ts";
+import { Replica, type ReplicaOptions } from "../../src/db/replica.ts";
 import { silentLog } from "../../src/observability/log.ts";
-import type { ChangeEvent, NodeId } from "../../src/wire/batch.ts";
+import type { ChangeEvent, NodeId, TableImage } from "../../src/wire/batch.ts";
 import { BATCH_FORMAT, encodeBody, encodeEnvelope } from "../../src/wire/batch_codec.ts";
 import type { Value } from "../../src/wire/value.ts";
 
@@ -25,6 +24,7 @@ export interface MessageLayout {
   readonly origin?: NodeId;
   readonly run?: number;
   readonly top?: number;
+  readonly image?: TableImage;
 }
 
 export interface OpenOptions {
@@ -41,7 +41,10 @@ export class TestReplica implements Disposable {
   #replica: Replica | undefined;
   #sequence = 0;
 
-  constructor(schema: string, readonly options: { readonly retention?: Retention } = {}) {
+  constructor(
+    schema: string,
+    public options: Pick<ReplicaOptions, "retention" | "maxImageDeletes" | "hasImages"> = {},
+  ) {
     this.#folder = mkdtempSync(join(tmpdir(), "marmot-db-"));
     this.path = join(this.#folder, "application.db");
     this.application = new DatabaseSync(this.path);
@@ -103,7 +106,7 @@ export class TestReplica implements Disposable {
   message(
     name: string,
     events: readonly ChangeEvent[],
-    { columns, key, origin = OTHER_ID, run = 1, top = 1000 }: MessageLayout = {},
+    { columns, key, origin = OTHER_ID, run = 1, top = 1000, image }: MessageLayout = {},
   ): IncomingMessage {
     const schema = this.replica.tables.byName(name)?.schema;
     const sequence = ++this.#sequence;
@@ -113,6 +116,7 @@ export class TestReplica implements Disposable {
       key: key ?? schema?.key ?? [0],
       uniqueSignature: schema?.uniqueSignature ?? "",
       events,
+      ...(image ? { image } : {}),
     });
     const head = { origin, run, number: sequence, top, part: 0, parts: 1 };
     return {

@@ -7,7 +7,8 @@ import { DatabaseSync } from "node:sqlite";
 import { Replica } from "../../src/db/replica.ts";
 import { Node } from "../../src/node/node.ts";
 import { silentLog } from "../../src/observability/log.ts";
-import { MemoryServer, MemoryStreams } from "../simulation/memory_streams.ts";
+import { MemoryServer } from "../simulation/memory_server.ts";
+import { MemoryStreams } from "../simulation/memory_streams.ts";
 import { Random } from "../simulation/random.ts";
 import { Life, VirtualTime } from "../simulation/virtual_time.ts";
 
@@ -16,6 +17,7 @@ interface World extends Disposable {
   readonly node: Node;
   readonly server: MemoryServer;
   readonly time: VirtualTime;
+  readonly streams: MemoryStreams;
 }
 
 /** A node on virtual time, not started. */
@@ -35,14 +37,16 @@ function makeWorld({ nowMs }: { nowMs?: (life: Life) => number } = {}): World {
     nowMs: () => nowMs ? nowMs(life) : life.nowMs(),
     log: silentLog,
   });
+  const streams = new MemoryStreams(server, life);
   const world: World = {
     application,
+    streams,
     server,
     time,
     node: new Node(replica, {
       clock: life,
       random: random.next,
-      streams: new MemoryStreams(server, life),
+      streams,
       log: silentLog,
     }, { wireFormat: "batch", compress: false }),
     [Symbol.dispose]: () => {
@@ -81,5 +85,19 @@ Deno.test("a commit is published within milliseconds, also after an idle time", 
     world.application.exec(`INSERT INTO t VALUES (${id}, '')`);
     await world.time.pass(15);
     assert.equal(world.server.log(1).length, id);
+  }
+});
+
+Deno.test("a node whose connection has broken now and then is as soon back as after the first time", async () => {
+  using world = makeWorld();
+  void world.node.run(new AbortController().signal);
+  for (let breaks = 1; breaks <= 6; breaks++) {
+    await world.time.pass(6000);
+    world.streams.interrupt();
+    await world.time.pass(60);
+    const applied = world.node.statistics.echoed;
+    world.application.exec(`INSERT INTO t VALUES (${breaks}, '')`);
+    await world.time.pass(60);
+    assert.equal(world.node.statistics.echoed, applied + 1, `after break ${breaks}`);
   }
 });

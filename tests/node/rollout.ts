@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { MemoryServer } from "../simulation/memory_streams.ts";
+import { MemoryServer } from "../simulation/memory_server.ts";
 import { Random } from "../simulation/random.ts";
 import { SimulatedNode } from "../simulation/simulated_node.ts";
 import { VirtualTime } from "../simulation/virtual_time.ts";

@@ -9,7 +9,8 @@ import { Node } from "../../src/node/node.ts";
 import { type Answer, decodeAnswer, type Question } from "../../src/node/verify/verify_protocol.ts";
 import { VerifyService } from "../../src/node/verify/verify_service.ts";
 import { silentLog } from "../../src/observability/log.ts";
-import { MemoryServer, MemoryStreams } from "../simulation/memory_streams.ts";
+import { MemoryServer } from "../simulation/memory_server.ts";
+import { MemoryStreams } from "../simulation/memory_streams.ts";
 import { Random } from "../simulation/random.ts";
 import { Life, VirtualTime } from "../simulation/virtual_time.ts";
 

@@ -1,6 +1,6 @@
 /**
- * An in-memory model of JetStream: one ordered log per shard, and a network between it and the nodes that loses
- * messages and acknowledgements, delivers late (also after the publisher has given up), and breaks.
+ * The streams as one life of a node sees them: a connection to the in-memory server over a network that loses messages
+ * and acknowledgements, delivers late (also after the publisher has given up), and breaks.
  */
 import {
   type ChangeStreams,
@@ -9,88 +9,42 @@ import {
   type StoredMessage,
   type StreamState,
 } from "../../src/stream/change_streams.ts";
-import type { Random } from "./random.ts";
-import type { Life, VirtualTime } from "./virtual_time.ts";
+import { type MemoryServer, subjectOf } from "./memory_server.ts";
+import type { Life } from "./virtual_time.ts";
 
 const ACK_TIMEOUT_MS = 400;
-const MAX_LATE_MS = 1500;
+const MAX_LATE_MS = 3000;
 
-/** What can happen to a publish. */
-export interface Network {
-  /** Probabilities of each fault; what is left is a publish that works. */
-  readonly ackLost: number;
-  readonly late: number;
-  readonly lost: number;
-  /** Upper bound of the time that anything takes on its way; messages of one connection keep their order. */
-  readonly latencyMs: number;
-}
+type Fate = "works" | "lost" | "acknowledgement lost" | "late" | "held";
 
-export const HEALTHY: Network = { ackLost: 0, late: 0, lost: 0, latencyMs: 2 };
-
-export class MemoryServer {
-  readonly logs: StoredMessage[][];
-  /** Messages that were given up by their publisher and may still arrive. */
-  late = 0;
-  network: Network = HEALTHY;
-  readonly #waiting = new Set<() => void>();
-
-  constructor(readonly shards: number, readonly time: VirtualTime, readonly random: Random) {
-    this.logs = Array.from({ length: shards }, () => []);
-  }
-
-  log(shard: number): StoredMessage[] {
-    const log = this.logs[shard - 1];
-    if (!log) throw new RangeError(`there is no shard ${shard}`);
-    return log;
-  }
-
-  /** Stores a message and returns its sequence; undefined if the expected last sequence does not hold. */
-  store(request: PublishRequest): number | undefined {
-    const log = this.log(request.shard);
-    const subject = subjectOf(request.shard, request.table);
-    const { expectedLastSubjectSequence: expected, shard, format, payload } = request;
-    if (expected !== undefined && expected !== this.lastOn(shard, subject)) return undefined;
-    const sequence = log.length + 1;
-    log.push({ shard, sequence, storedAt: `${this.time.nowMs}.${sequence}`, subject, format, payload });
-    for (const wake of [...this.#waiting]) wake();
-    return sequence;
-  }
-
-  lastOn(shard: number, subject: string): number {
-    return this.log(shard).findLast((message) => message.subject === subject)?.sequence ?? 0;
-  }
-
-  /** Calls back once when a message is stored. */
-  onStored(wake: () => void): void {
-    const once = () => {
-      this.#waiting.delete(once);
-      wake();
-    };
-    this.#waiting.add(once);
-  }
-}
-
-function subjectOf(shard: number, table: string | null): string {
-  return table === null ? `log-${shard}` : `log-${shard}.${table}`;
-}
-
-/** The streams as one life of a node sees them. */
 export class MemoryStreams implements ChangeStreams {
-  readonly maxPayloadBytes = 1024 * 1024;
+  readonly maxPayloadBytes: number;
   readonly shards: number;
   isCutOff = false;
   /** Nothing is delivered while this is set; publishing goes on. */
   isStalled = false;
+  /** Nothing that is published comes through while this is set; reading goes on. */
+  isMute = false;
+  /** The next publish is kept back until just before the next one on its subject. */
+  holdsNext = false;
+  /** The next message is stored twice. */
+  doublesNext = false;
+  /** The process ends when it has sent so many more messages. */
+  crashAfter = Infinity;
   readonly #server: MemoryServer;
   readonly #life: Life;
+  readonly #distance: number;
   #session = 0;
   #arrivesAtMs = 0;
   #onInterrupted = new Set<() => void>();
 
-  constructor(server: MemoryServer, life: Life) {
+  /** `distance`: the node's share of the network's latency. */
+  constructor(server: MemoryServer, life: Life, distance = 1) {
     this.#server = server;
     this.#life = life;
+    this.#distance = distance;
     this.shards = server.shards;
+    this.maxPayloadBytes = server.maxPayloadBytes;
   }
 
   /** Breaks the connection: readers must begin anew. */
@@ -105,13 +59,7 @@ export class MemoryStreams implements ChangeStreams {
   }
 
   describe(shard: number): Promise<StreamState> {
-    return this.#ask(() => ({
-      name: `stream-${shard}`,
-      createdAt: "at the beginning",
-      firstSequence: 1,
-      lastSequence: this.#server.log(shard).length,
-      maxMessages: Infinity,
-    }));
+    return this.#ask(() => this.#server.describe(shard));
   }
 
   lastSequenceOfTable(shard: number, table: string): Promise<number> {
@@ -119,29 +67,32 @@ export class MemoryStreams implements ChangeStreams {
   }
 
   messageAt(shard: number, sequence: number): Promise<StoredMessage | undefined> {
-    return this.#ask(() => this.#server.log(shard)[sequence - 1]);
+    return this.#ask(() => this.#server.at(shard, sequence));
   }
 
   publish(request: PublishRequest): Promise<number> {
-    const { random, network } = this.#server;
-    const draw = random.next();
-    const isLost = this.isCutOff || draw < network.lost;
-    const isLate = !isLost && draw < network.lost + network.late;
-    const isAckLost = isLate || draw < network.lost + network.late + network.ackLost;
+    const { random } = this.#server;
+    // What was kept back comes before this message: long before or right before it, as far as this one has to go.
+    const isReleased = random.chance(0.7);
+    if (isReleased) this.#server.release(subjectOf(request.shard, request.table));
+    const fate = this.#drawFate();
+    const isDoubled = this.doublesNext;
+    this.doublesNext = false;
     return new Promise((resolve, reject) => {
       const giveUp = () => reject(new PublishError("unknown", "no acknowledgement came"));
-      if (isLost || isAckLost) this.#life.after(ACK_TIMEOUT_MS, giveUp);
-      if (isLost) return;
-      if (isLate) this.#server.late++;
-      this.#server.time.schedule(isLate ? random.below(MAX_LATE_MS) : this.#onTheWayMs(), () => {
-        if (isLate) this.#server.late--;
-        const sequence = this.#server.store(request);
-        if (isAckLost) return;
-        this.#life.after(this.#latencyMs(), () => {
-          if (sequence === undefined) reject(new PublishError("refused", "wrong last sequence"));
-          else resolve(sequence);
+      if (fate !== "works") this.#life.after(ACK_TIMEOUT_MS, giveUp);
+      if (fate !== "lost") {
+        const onLost = () => this.#life.after(ACK_TIMEOUT_MS, giveUp);
+        this.#send(request, { fate, onLost }, (sequence) => {
+          if (isDoubled) this.#server.store(request);
+          if (fate !== "works") return;
+          this.#life.after(this.#latencyMs(), () => {
+            if (sequence === undefined) reject(new PublishError("refused", "wrong last sequence"));
+            else resolve(sequence);
+          });
         });
-      });
+      }
+      if (--this.crashAfter <= 0) this.#life.isOver = true;
     });
   }
 
@@ -149,9 +100,12 @@ export class MemoryStreams implements ChangeStreams {
     const session = this.#session;
     await this.#ask(() => undefined);
     for (let next = fromSequence; !signal.aborted;) {
-      const message = this.isStalled ? undefined : this.#server.log(shard)[next - 1];
+      const message = this.isStalled ? undefined : this.#server.at(shard, next);
       if (message) await this.#pause();
       if (session !== this.#session || this.isCutOff) throw new Error("the connection was lost");
+      if (!this.isStalled && this.#server.describe(shard).firstSequence > next) {
+        throw new Error(`sequence ${next} is missing`);
+      }
       if (message) {
         yield message;
         next++;
@@ -165,8 +119,45 @@ export class MemoryStreams implements ChangeStreams {
     return Promise.resolve();
   }
 
+  #drawFate(): Fate {
+    const { random, network } = this.#server;
+    const draw = random.next();
+    if (this.isCutOff || this.isMute || draw < network.lost) return "lost";
+    if (this.holdsNext) {
+      this.holdsNext = false;
+      return "held";
+    }
+    if (draw < network.lost + network.late) return "late";
+    return draw < network.lost + network.late + network.ackLost ? "acknowledgement lost" : "works";
+  }
+
+  #send(
+    request: PublishRequest,
+    { fate, onLost }: { fate: Fate; onLost: () => void },
+    onStored: (sequence: number | undefined) => void,
+  ): void {
+    const server = this.#server;
+    const subject = subjectOf(request.shard, request.table);
+    const epoch = server.epoch(request.shard);
+    const arrive = () => server.epoch(request.shard) === epoch ? onStored(server.store(request)) : onLost();
+    const arriveLate = () => {
+      server.late--;
+      arrive();
+    };
+    if (fate === "held" || fate === "late") server.late++;
+    if (fate === "held") server.hold(subject, arriveLate);
+    else if (fate === "late") server.time.schedule(server.random.below(MAX_LATE_MS), arriveLate);
+    else {
+      server.time.schedule(this.#onTheWayMs(), () => {
+        server.release(subject);
+        arrive();
+      });
+    }
+  }
+
   #latencyMs(): number {
-    return 1 + this.#server.random.below(this.#server.network.latencyMs);
+    const { random, network } = this.#server;
+    return 1 + random.below(Math.ceil(network.latencyMs * this.#distance));
   }
 
   /** How long a message takes to the server: it arrives behind those that were sent before it. */

@@ -4,7 +4,7 @@ export class Random {
   #state: number;
 
   constructor(seed: number) {
-    this.#state = (seed * 2654435761 + 0x9e3779b9) >>> 0;
+    this.#state = (Math.imul(seed, 0x9e3779b1) + 0x9e3779b9) >>> 0;
   }
 
   /** A number in [0, 1). Source: mulberry32. */

@@ -1,30 +1,49 @@
 /** A fixed set of random histories. `deno task simulate --seeds N --from S` runs others. */
 import assert from "node:assert/strict";
-import { runHistory, traceOf } from "./history.ts";
+import { type Failure, runHistory, runPlan, traceOf } from "./history.ts";
+import { drawPlan, type Mode, type Plan } from "./plan.ts";
+import { describeFailure } from "./shrink.ts";
 
-const HISTORIES_PER_TEST = 50;
-
-/** Seeds that have failed once, each with what was wrong. */
-const REGRESSIONS: readonly (readonly [seed: number, cause: string])[] = [
-  [15668, "a victim whose row is there stayed in the log of a node that had nothing else to write"],
-  [15953, "the same, under a NOCASE key"],
+const HISTORIES_PER_MODE = 40;
+/** Histories that have failed once, shrunk, each with its cause. */
+const KEPT = new URL("./histories/", import.meta.url);
+const MODES: readonly Mode[] = [
+  "any",
+  "sole",
+  "own",
+  "turns",
+  "drawn",
+  "retention",
+  "files",
+  "rollout",
+  "unsafe broker",
 ];
 
-for (let from = 1; from <= 300; from += HISTORIES_PER_TEST) {
-  Deno.test(`histories ${from} to ${from + HISTORIES_PER_TEST - 1} converge and lose nothing`, async () => {
-    for (let seed = from; seed < from + HISTORIES_PER_TEST; seed++) await assertHistory(seed);
+for (const mode of MODES) {
+  Deno.test(`histories 1 to ${HISTORIES_PER_MODE} of mode "${mode}" keep all promises`, async () => {
+    for (let seed = 1; seed <= HISTORIES_PER_MODE; seed++) assertHeld(await runHistory(seed, { mode }));
   });
 }
 
-for (const [seed, cause] of REGRESSIONS) {
-  Deno.test(`history ${seed} converges, which once failed: ${cause}`, () => assertHistory(seed));
+for (const { name } of [...Deno.readDirSync(KEPT)].toSorted((a, b) => a.name < b.name ? -1 : 1)) {
+  const { cause, plan }: { cause: string; plan: Plan } = JSON.parse(
+    Deno.readTextFileSync(new URL(name, KEPT)),
+  );
+  Deno.test(`${name.replaceAll("_", " ").replace(".json", "")} keeps all promises, which once failed: ${cause}`, async () => {
+    assertHeld(await runPlan(plan));
+  });
 }
 
 Deno.test("a history is the same whenever its seed is", async () => {
   assert.deepEqual(await traceOf(7), await traceOf(7));
 });
 
-async function assertHistory(seed: number): Promise<void> {
-  const failure = await runHistory(seed);
-  assert.equal(failure, undefined, failure && `seed ${seed}: ${failure.reason}\n${failure.trace.join("\n")}`);
+Deno.test("a plan that was written down and read again is the same history", async () => {
+  const plan = drawPlan(11, "drawn");
+  assert.deepEqual(JSON.parse(JSON.stringify(plan)), plan);
+  assertHeld(await runPlan(JSON.parse(JSON.stringify(plan))));
+});
+
+function assertHeld(failure: Failure | undefined): void {
+  assert.equal(failure, undefined, failure && describeFailure(failure));
 }

@@ -51,7 +51,8 @@ export class Life implements Clock {
   /** Ends this life the next time the process looks at its clock, which it does inside transactions. */
   crashAtNextLook: (() => never) | undefined;
 
-  constructor(time: VirtualTime) {
+  /** `onPoint` is called whenever the process goes on after it has waited. */
+  constructor(time: VirtualTime, readonly onPoint: () => void = () => {}) {
     this.#time = time;
   }
 
@@ -74,6 +75,7 @@ export class Life implements Clock {
 
   after(ms: number, happen: () => void): void {
     this.#time.schedule(ms, () => {
+      if (!this.isOver) this.onPoint();
       if (!this.isOver) happen();
     });
   }

@@ -1,6 +1,6 @@
 /** Arbitrary values, rows and batches for the property tests; fast-check prints the seed of a failure. */
 import fc from "fast-check";
-import type { ChangeEvent } from "../../src/wire/batch.ts";
+import type { ChangeEvent, TableImage } from "../../src/wire/batch.ts";
 import type { BatchBody, EnvelopeHead } from "../../src/wire/batch_codec.ts";
 import { RawText, type Value } from "../../src/wire/value.ts";
 
@@ -57,8 +57,22 @@ export const body: fc.Arbitrary<BatchBody> = fc
       key: fc.constant(key),
       uniqueSignature: fc.string(),
       events: fc.array(event(columns.length, key.length), { maxLength: 12 }),
+      image: fc.option(image(key.length), { nil: undefined }),
     })
-  );
+  )
+  .map(({ image, ...body }) => image ? { ...body, image } : body);
+
+function image(keyWidth: number): fc.Arbitrary<TableImage> {
+  const notNull = value.filter((v) => v !== null);
+  const end = fc.option(fc.array(notNull, { minLength: keyWidth, maxLength: keyWidth }));
+  return fc.record({
+    id: fc.maxSafeNat(),
+    rows: fc.option(fc.maxSafeNat()),
+    keyOrder: text,
+    after: end,
+    upTo: end,
+  });
+}
 
 function event(rowWidth: number, keyWidth: number): fc.Arbitrary<ChangeEvent> {
   const row = fc.array(value, { minLength: rowWidth, maxLength: rowWidth });

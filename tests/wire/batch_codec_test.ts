@@ -21,7 +21,14 @@ Deno.test("a body decodes to the batch it was made of, storage classes and bytes
   fc.assert(
     fc.property(arbitrary.body, (body) => {
       const decoded = decodeBody(encodeBody(body));
-      assert.deepEqual({ ...decoded, events: [] }, { ...body, events: [] });
+      const rest = ({ image, ...of }: BatchBody) => ({
+        ...of,
+        image: { ...image, after: [], upTo: [] },
+        events: [],
+      });
+      assert.deepEqual(rest(decoded), rest(body));
+      assertSameEnd(decoded.image?.after, body.image?.after);
+      assertSameEnd(decoded.image?.upTo, body.image?.upTo);
       assert.equal(decoded.events.length, body.events.length);
       body.events.forEach((event, i) => assertSameEvent(decoded.events[i]!, event));
     }),
@@ -57,6 +64,19 @@ Deno.test("the format on the wire does not change", () => {
     "880107" + "19012c" + "01182a00014109",
   );
   assert.ok(Array.isArray(decode(encodeEnvelope(HEAD, body))), "an independent decoder reads it");
+});
+
+Deno.test("a piece of a table image is a body with a sixth item, which a version without images refuses", () => {
+  const image = { id: 3, rows: 500, keyOrder: "o", after: null, upTo: ["k"] };
+  const body = { ...bodyOf(["k"]), image };
+  assert.equal(hex(encodeBody(body)).slice(0, 2), "86");
+  assert.ok(hex(encodeBody(body)).endsWith("85" + "03" + "1901f4" + "616f" + "f6" + "81616b"));
+  const later = { ...body, image: { ...image, rows: null, after: ["k"], upTo: null } };
+  assert.ok(hex(encodeBody(later)).endsWith("85" + "03" + "f6" + "616f" + "81616b" + "f6"));
+  assert.deepEqual(decodeBody(encodeBody(later)).image, later.image);
+  for (const end of [[null], []]) {
+    assert.throws(() => encodeBody({ ...body, image: { ...image, after: end } }), hasCode("internal"));
+  }
 });
 
 Deno.test("INTEGER and REAL of one number stay apart, and so do the zeros", () => {
@@ -121,7 +141,11 @@ Deno.test("a body of the wrong shape is refused", () => {
     "no body": "",
     "not an array": "a0",
     "four items": "84617481616181006075",
-    "six items": "8661748161618100608000",
+    "seven items": "876174816161810060800000",
+    "a number for an image": "8661748161618100608000",
+    "an image of four items": "86617481616181006080" + "840100606180",
+    "a range that ends at NULL": "86617481616181006080" + "85010060" + "81f6" + "f6",
+    "a range that ends at a wider key": "86617481616181006080" + "85010060" + "820101" + "f6",
     "indefinite array": "9f61748161618100" + "6080ff",
     "table is bytes": "8541748161618100" + "6080",
     "table is not UTF-8": "8561ff8161618100" + "6080",
@@ -253,4 +277,9 @@ function hex(bytes: Uint8Array): string {
 
 function fromHex(text: string): Uint8Array {
   return new Uint8Array((text.match(/../g) ?? []).map((pair) => parseInt(pair, 16)));
+}
+
+function assertSameEnd(actual: readonly Value[] | null | undefined, expected: typeof actual): void {
+  assert.equal(actual?.length, expected?.length);
+  actual?.forEach((value, i) => assert.ok(isSameValue(value, expected![i])));
 }

@@ -15,7 +15,9 @@ import type { ArmedTables } from "../rows/armed_tables.ts";
 import type { Applicant } from "./batch_applier.ts";
 import type { ConflictJournal } from "./conflict_journal.ts";
 import type { Connection } from "../connection.ts";
+import type { DueImages } from "../state/due_images.ts";
 import type { HiddenRows } from "./hidden_rows.ts";
+import type { ImageReader } from "./image_reader.ts";
 import { MessageParts } from "./message_parts.ts";
 import { assertPlausible } from "./plausible_envelope.ts";
 import type { ParkedMessages, SoundMessage } from "./parked_messages.ts";
@@ -52,6 +54,8 @@ interface ApplierParts {
   readonly positions: StreamPositions;
   readonly quarantine: Quarantine;
   readonly changeLog: ChangeLog;
+  readonly images: DueImages;
+  readonly imageReader: ImageReader;
   readonly applicant: Applicant;
   readonly log: Log;
 }
@@ -93,6 +97,7 @@ export class Applier {
         break;
       }
       this.#applyMessage(message, outcome);
+      if (outcome.isUnfinished) break;
       outcome.messages++;
       if (!message.isFollowed && isFull()) break;
     }
@@ -126,6 +131,7 @@ export class Applier {
   /** To be called when a transaction was rolled back. */
   forgetTransaction(): void {
     this.#tableApplier.forgetTransaction();
+    this.#messageParts.forgetTransaction();
   }
 
   #applyMessage(message: IncomingMessage, outcome: ApplyOutcome): void {
@@ -144,6 +150,7 @@ export class Applier {
       this.#quarantine(message, error);
       outcome.quarantined++;
     }
+    if (outcome.isUnfinished) return this.#parts.positions.takeBack();
     const { stream: name, createdAt, sequence: cursor, storedAt } = message;
     this.#parts.pending.endMessage({ stream: name, sequence: cursor, storedAt });
     this.#parts.positions.set({ name, createdAt, cursor, storedAt });
@@ -188,12 +195,23 @@ export class Applier {
       return undefined;
     }
     if (isOwnRun(this.#parts.applicant, envelope)) outcome.echoes.push({ stream, number: envelope.number });
+    if (envelope.parts === 1) this.#messageParts.endUnfinished(stream, envelope.origin);
     const bytes = envelope.parts === 1 ? envelope.body : this.#messageParts.take(stream, envelope);
     if (!bytes) return undefined;
     const body = decodeBody(bytes);
     assertTableName(body.table);
     const { origin, run, top } = envelope;
-    return { stream, sequence, tableName: body.table, origin, run, top, content: { kind: "batch", body } };
+    const isInParts = envelope.parts > 1;
+    return {
+      stream,
+      sequence,
+      tableName: body.table,
+      origin,
+      run,
+      top,
+      content: { kind: "batch", body },
+      isInParts,
+    };
   }
 
   #checkIdentity(envelope: Envelope, { storedAt }: IncomingMessage): void {

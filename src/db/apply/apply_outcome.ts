@@ -33,6 +33,7 @@ export function noOutcome(): ApplyOutcome {
     displaced: 0,
     hidden: 0,
     echoed: 0,
+    isUnfinished: false,
     parked: 0,
     quarantined: 0,
     ignored: 0,

@@ -1,5 +1,10 @@
 /** What to do with a message whose application failed: the one place that decides it. */
-import { DatabaseBusyError, MalformedMessageError, SchemaMismatchError } from "../../errors.ts";
+import {
+  DatabaseBusyError,
+  MalformedMessageError,
+  SchemaMismatchError,
+  TooManyDeletionsError,
+} from "../../errors.ts";
 import { SqliteError } from "../connection.ts";
 
 /**
@@ -14,7 +19,7 @@ const STATEMENT_CODES = new Set([0, 1, 18, 23]);
 export function decideOnApplyError(error: unknown): ApplyDecision {
   if (error instanceof DatabaseBusyError) return "retry";
   if (error instanceof MalformedMessageError) return "quarantine";
-  if (error instanceof SchemaMismatchError) return "park";
+  if (error instanceof SchemaMismatchError || error instanceof TooManyDeletionsError) return "park";
   if (error instanceof SqliteError && (error.isConstraint || STATEMENT_CODES.has(error.resultCode & 0xff))) {
     return "park";
   }

@@ -10,7 +10,9 @@ import type { ArmedTable } from "../rows/armed_tables.ts";
 import { mapColumns } from "../rows/column_mapping.ts";
 import type { BatchMapping } from "../rows/row_access.ts";
 import type { ConflictJournal, ConflictKind, RowName } from "./conflict_journal.ts";
+import type { DueImages } from "../state/due_images.ts";
 import type { HiddenRows } from "./hidden_rows.ts";
+import type { ImageReader } from "./image_reader.ts";
 import { hasSameRow, isImageOf, keyed, type KeyedEvent, rowsOf } from "./keyed_events.ts";
 import { hasNull, type KeyIdentity } from "../schema/key.ts";
 import type { Parent } from "../state/meta.ts";
@@ -36,12 +38,14 @@ export interface AppliedEvents {
   hidden: number;
   /** Own events that were read back. */
   echoed: number;
+  /** Whether the message has to be applied again: it has deleted some rows, and there are more to delete. */
+  isUnfinished: boolean;
   /** Rows that are to be published again: see unique_agreement.ts. */
   republished: number;
 }
 
 export interface Incoming {
-  readonly message: Pick<SoundMessage, "stream" | "sequence" | "origin" | "run" | "top">;
+  readonly message: Pick<SoundMessage, "stream" | "sequence" | "origin" | "run" | "top" | "isInParts">;
   readonly body: BatchBody;
   /** Whether it is an event of this run of this node. */
   readonly isEcho: boolean;
@@ -57,6 +61,8 @@ interface Application extends Incoming {
   readonly arrived: Set<KeyIdentity>;
   /** Keys whose row is that of this event or newer: a local change of them was settled by it. */
   readonly settled: ReadonlySet<KeyIdentity>;
+  /** Of an own message: the rows of which an own table image has still to tell. See image_reader.ts. */
+  readonly spared: ((key: readonly Value[]) => boolean) | undefined;
   /** Whether a node is known that displaces other rows than this one, by other UNIQUE indexes. */
   readonly isDisputed: boolean;
 }
@@ -67,6 +73,8 @@ export interface BatchApplierParts {
   readonly journal: ConflictJournal;
   readonly agreement: UniqueAgreement;
   readonly applicant: Applicant;
+  readonly images: DueImages;
+  readonly imageReader: ImageReader;
 }
 
 export class BatchApplier {
@@ -75,6 +83,8 @@ export class BatchApplier {
   readonly #journal: ConflictJournal;
   readonly #agreement: UniqueAgreement;
   readonly #applicant: Applicant;
+  readonly #dueImages: DueImages;
+  readonly #images: ImageReader;
 
   constructor(parts: BatchApplierParts) {
     this.#pending = parts.pending;
@@ -82,14 +92,28 @@ export class BatchApplier {
     this.#journal = parts.journal;
     this.#agreement = parts.agreement;
     this.#applicant = parts.applicant;
+    this.#dueImages = parts.images;
+    this.#images = parts.imageReader;
   }
 
   /** Applies a message. Call in a savepoint, after the pending changes were loaded. Throws SchemaMismatchError. */
-  apply(table: ArmedTable, { message, body, isEcho }: Incoming): AppliedEvents {
+  apply(table: ArmedTable, { message, body: whole, isEcho }: Incoming): AppliedEvents {
+    const { image, ...body } = whole;
     const mapping = mapColumns(table, body);
-    const events = body.events.map((event) => keyed(table, mapping, event));
-    const settled = this.#settle(table, { message, mapping, events, isEcho });
-    const isTelling = message.run !== null && message.origin !== this.#applicant.nodeId;
+    const told = body.events.map((event) => keyed(table, mapping, event));
+    const isOwn = message.origin === this.#applicant.nodeId;
+    const named = new Set(told.map((event) => event.identity));
+    const { isInParts: isAtOnce = false, origin } = message;
+    const missing = image &&
+      this.#images.findMissing(table, { ...mapping, image, origin, isOwn, isAtOnce, named });
+    const isUnfinished = missing?.isUnfinished ?? false;
+    const gone = missing?.rows.map((row) => ({ ...row, event: { kind: "delete" as const, key: row.key } })) ??
+      [];
+    const events = isUnfinished ? gone : [...gone, ...told];
+    const settled = this.#settle(table, { message, mapping, events: isUnfinished ? [] : told, isEcho });
+    const spared = isOwn ? this.#images.spared(table) : undefined;
+    for (const { key, identity } of spared ? told : []) if (spared?.(key)) settled.add(identity);
+    const isTelling = message.run !== null && !isOwn;
     const republished = isTelling ? this.#agreement.note(table, message.origin, body.uniqueSignature) : 0;
     const application: Application = {
       table,
@@ -100,6 +124,7 @@ export class BatchApplier {
       inBatch: new Set(events.map((event) => event.identity)),
       arrived: new Set(),
       settled,
+      spared,
       isEcho,
       isDisputed: this.#agreement.isDisputed(table),
     };
@@ -109,6 +134,7 @@ export class BatchApplier {
       displaced: 0,
       hidden: 0,
       echoed: settled.size,
+      isUnfinished,
       republished,
     };
     for (const event of events) this.#hidden.drop(table.id, event.identity);
@@ -123,6 +149,7 @@ export class BatchApplier {
       else this.#applyUnique(application, event, result);
     }
     this.unhide(table);
+    if (isOwn && image && !isUnfinished) this.#dueImages.reach(table.id, image, message);
     return result;
   }
 
@@ -219,6 +246,8 @@ export class BatchApplier {
     for (const key of table.clashes.isEmpty ? [] : table.clashes.find(mapping.columns, row)) {
       const clashing = table.rows.identityOf(key);
       if (clashing === identity) continue;
+      // Newer than an own event of which only the place in the stream was not known yet.
+      if (application.spared?.(key) && this.#isKept(application, identity)) continue;
       if (this.#isKept(application, clashing)) isBlocked = true;
       else if (table.rows.has(key)) this.#displace(application, { key, identity: clashing }, result);
     }

@@ -1,9 +1,10 @@
 /**
  * Parts of a row that is larger than a message. A set is whole when its parts came one right after the other in the
- * origin's own counting; a newer set of the same origin makes an unfinished one void. What is unfinished is bounded: anyone may
+ * origin's own counting; any other message of the same origin makes an unfinished one void. What is unfinished is bounded: anyone may
  * publish parts under ever new origins.
  */
 import { MalformedMessageError } from "../../errors.ts";
+import type { NodeId } from "../../wire/batch.ts";
 import type { Envelope } from "../../wire/batch_codec.ts";
 import type { Value } from "../../wire/value.ts";
 import type { Connection } from "../connection.ts";
@@ -20,6 +21,9 @@ const GIB = 1024 * 1024 * 1024;
 const BOUNDS: PartBounds = { bodyBytes: GIB, bytes: 2 * GIB, sets: 1000 };
 
 export class MessageParts {
+  /** Who has unfinished sets, once it was read. */
+  #owners: Set<string> | undefined;
+
   /** `onVoid` is told of each unfinished set that had to make room. */
   constructor(
     readonly connection: Connection,
@@ -45,6 +49,7 @@ export class MessageParts {
     )
       .run([...owner, BigInt(envelope.part), BigInt(envelope.run), BigInt(envelope.number), envelope.body]);
     if (envelope.part + 1 < envelope.parts) {
+      this.#unfinished().add(owner.join());
       this.#makeRoom(owner);
       return undefined;
     }
@@ -53,6 +58,23 @@ export class MessageParts {
     ).all(owner);
     this.#delete(owner);
     return concatenate(bodies.map((row) => row[0]).filter((body) => body instanceof Uint8Array));
+  }
+
+  /** Takes note of a message that is no part: what its origin has begun and not finished is void. */
+  endUnfinished(stream: string, origin: NodeId): void {
+    const owner = [stream, origin.toString()];
+    if (this.#unfinished().has(owner.join())) this.#delete(owner);
+  }
+
+  /** To be called when a transaction was rolled back. */
+  forgetTransaction(): void {
+    this.#owners = undefined;
+  }
+
+  #unfinished(): Set<string> {
+    if (this.#owners) return this.#owners;
+    const rows = this.connection.statement("SELECT DISTINCT stream, origin FROM __marmot__part").all();
+    return this.#owners = new Set(rows.map((row) => row.join()));
   }
 
   #isNext(owner: Value[], envelope: Envelope): boolean {
@@ -87,6 +109,7 @@ export class MessageParts {
 
   #delete(owner: Value[]): void {
     this.connection.statement("DELETE FROM __marmot__part WHERE stream = ? AND origin = ?").run(owner);
+    this.#owners?.delete(owner.join());
   }
 }
 

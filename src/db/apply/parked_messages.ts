@@ -36,6 +36,8 @@ export interface SoundMessage {
   readonly run: number | null;
   readonly top: number;
   readonly content: MessageContent;
+  /** Whether it came in parts, which are gone once it was taken. */
+  readonly isInParts?: boolean;
 }
 
 export interface ParkedMessage {

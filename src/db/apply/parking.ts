@@ -62,7 +62,9 @@ export class Parking {
     if (!table || table === "just dropped") return false;
     if (table === "dropped") return true;
     try {
-      return tableApplier.tryApply(table, message, outcome) === undefined || reason === JUST_DROPPED;
+      const isApplied = tableApplier.tryApply(table, message, outcome) === undefined;
+      if (outcome.isUnfinished) outcome.messages++;
+      return (isApplied && !outcome.isUnfinished) || (!isApplied && reason === JUST_DROPPED);
     } catch (error) {
       if (decideOnApplyError(error) !== "quarantine") throw error;
       const format = message.run === null ? null : PARKED_FORMAT;

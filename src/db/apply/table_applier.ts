@@ -62,6 +62,7 @@ export class TableApplier {
       (message.run === null && message.top !== UNKNOWN_TOP);
     this.#suspendTriggers(table);
     if (table.schema.keyKind === "rowid") this.#touched.add(table);
+    outcome.isUnfinished = false;
     return this.#undoWhereItDoesNotFit(() => {
       const events = this.#batches.apply(table, { message, body, isEcho });
       this.#applied.add(table.id);
@@ -70,6 +71,7 @@ export class TableApplier {
       outcome.displaced += events.displaced;
       outcome.hidden += events.hidden;
       outcome.echoed += events.echoed;
+      outcome.isUnfinished = events.isUnfinished;
       if (events.republished > 0) outcome.republish.add(table.schema.name);
     });
   }
@@ -95,6 +97,7 @@ export class TableApplier {
       // What the savepoint has undone in the tables is undone in memory too.
       this.#parts.hidden.load();
       this.#parts.journal.load();
+      this.#parts.images.load();
       this.#parts.agreement.load();
       this.#parts.pending.undo(ended, this.#parts.applicant.nowMs());
       return errorText(error);

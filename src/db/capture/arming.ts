@@ -8,6 +8,8 @@ import { ArmedTable, type SuspendedTrigger } from "../rows/armed_tables.ts";
 import type { TriggerPolicy } from "./authorizer.ts";
 import { captureSignature, captureTriggers, tableIdOfTrigger } from "./capture_triggers.ts";
 import type { ChangeLog } from "./change_log.ts";
+import { keyOrderOf } from "../rows/key_ranges.ts";
+import type { DueImages } from "../state/due_images.ts";
 import type { Connection } from "../connection.ts";
 import { foldName, quoteIdentifier } from "../schema/identifiers.ts";
 import { type KnownTable, noteColumns, readKnownTables, writeKnownTable } from "../schema/known_tables.ts";
@@ -22,7 +24,7 @@ export interface ArmingReport {
   readonly excluded: ExcludedTable[];
   /** Tables that are new since the first start: their rows are backfill. */
   readonly appeared: string[];
-  /** Known tables whose triggers were missing: their rows are backfill, deletions in the window are unknown. */
+  /** Known tables whose triggers were missing: an image of each is due. */
   readonly uncaptured: string[];
   /** Tables without a key whose rows VACUUM has renumbered: their rows are backfill. */
   readonly renumbered: string[];
@@ -38,6 +40,8 @@ export interface ArmingReport {
 interface Arming {
   readonly connection: Connection;
   readonly log: ChangeLog;
+  readonly images: DueImages;
+  readonly hasImages: boolean;
   readonly report: ArmingReport;
   readonly known: KnownTable[];
   /** Names of the capture triggers of each table id, and the table they are on. */
@@ -49,7 +53,14 @@ interface Arming {
 /** Arms all tables. Call in a write transaction; the statements that were kept before are of no use after it. */
 export function armTables(
   connection: Connection,
-  { log, policy, nowMs }: { log: ChangeLog; policy: TriggerPolicy; nowMs: number },
+  { log, images, hasImages, policy, nowMs }: {
+    log: ChangeLog;
+    images: DueImages;
+    /** Whether images can be published; else only the rows of a table can, as backfill. */
+    hasImages: boolean;
+    policy: TriggerPolicy;
+    nowMs: number;
+  },
 ): ArmingReport {
   const { tables, excluded } = readSchema(connection);
   widenChangeLog(connection, Math.max(1, ...tables.map((table) => table.key.length)));
@@ -68,6 +79,8 @@ export function armTables(
   const arming: Arming = {
     connection,
     log,
+    images,
+    hasImages,
     report,
     known: readKnownTables(connection),
     triggers: readTriggers(connection),
@@ -138,6 +151,7 @@ function noteChanges(arming: Arming, { schema, table, isNew, isCaptured }: Noted
   const uniqueChanged = table.memory.uniqueSignature !== schema.uniqueSignature;
   table.memory.captureSignature = captureSignature(schema);
   table.memory.uniqueSignature = schema.uniqueSignature;
+  noteKeyOrder(table, keyOrderOf(schema));
   if (foldName(table.name) !== foldName(schema.name)) {
     report.renamed.push([table.name, schema.name]);
     table.memory.formerNames = [...new Set([...table.memory.formerNames, table.name])];
@@ -153,13 +167,29 @@ function noteChanges(arming: Arming, { schema, table, isNew, isCaptured }: Noted
   }
   if (gained) report.gainedColumns.push(table.id);
   if (uniqueChanged) report.uniqueChanged.push(table.id);
-  if (!isCaptured) report.uncaptured.push(schema.name);
-  else if (
+  if (!isCaptured) {
+    report.uncaptured.push(schema.name);
+    if (arming.hasImages) arming.images.begin(table.id);
+  } else if (
     schema.keyKind === "rowid" && backfillRenumbered(arming.connection, arming.log, { schema, table })
   ) {
     report.renumbered.push(schema.name);
   }
-  if (!isCaptured || (uniqueChanged && schema.uniqueSignature !== "")) arming.log.backfill(schema, table.id);
+  const isImageDue = arming.images.get(table.id) !== undefined;
+  if (isImageDue && !arming.hasImages) arming.images.drop(table.id);
+  const isBackfill = isImageDue ? !arming.hasImages : !isCaptured;
+  if (isBackfill || (uniqueChanged && schema.uniqueSignature !== "" && isCaptured)) {
+    arming.log.backfill(schema, table.id);
+  }
+}
+
+/** Pieces of table images that were made under a former order of the key say nothing about deletions any more. */
+function noteKeyOrder({ memory }: KnownTable, keyOrder: string): void {
+  const { keyOrder: before, formerKeyOrders = [] } = memory;
+  if (before !== undefined && before !== keyOrder) {
+    memory.formerKeyOrders = [...new Set([...formerKeyOrders, before])];
+  }
+  memory.keyOrder = keyOrder;
 }
 
 /** The known table behind a name: the one whose triggers are on it, unless its name belongs to an older one. */
@@ -173,6 +203,7 @@ function findKnown(arming: Arming, schema: TableSchema): KnownTable | undefined 
   if (!byTrigger || !byName || byTrigger === byName) return byTrigger ?? byName;
   // A table was rebuilt: the new one took the old one's name, and what was captured on both belongs together.
   arming.log.moveEntries(byTrigger.id, byName.id);
+  byName.isDropped = false;
   byTrigger.isDropped = true;
   writeKnownTable(arming.connection, byTrigger);
   dropTriggers(arming, byTrigger.id);
@@ -203,6 +234,7 @@ function forgetTable(arming: Arming, known: KnownTable): void {
   known.memory.droppedAtMs = arming.nowMs;
   writeKnownTable(arming.connection, known);
   arming.log.dropEntries(known.id);
+  arming.images.drop(known.id);
   arming.report.dropped.push(known.name);
 }
 

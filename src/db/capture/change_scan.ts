@@ -83,7 +83,8 @@ export function scanChanges(log: ChangeLog, tables: ArmedTables, request: ScanRe
   return { to, entries: count, sets: [...sets.values()], isAtEnd, hasFalseVictims };
 }
 
-function readEvent(table: ArmedTable, key: readonly Value[]): ChangeEvent {
+/** What the rows of a key are now. Call inside a transaction. */
+export function readEvent(table: ArmedTable, key: readonly Value[]): ChangeEvent {
   const rows = table.rows.read(key);
   if (hasNull(key)) return { kind: "list", key, rows };
   const row = rows[0];
@@ -91,7 +92,7 @@ function readEvent(table: ArmedTable, key: readonly Value[]): ChangeEvent {
 }
 
 /** About how many bytes the event takes in a message. */
-function sizeOf(event: ChangeEvent): number {
+export function sizeOf(event: ChangeEvent): number {
   const rows = event.kind === "upsert" ? [event.row] : event.kind === "delete" ? [event.key] : event.rows;
   let size = 0;
   for (const row of rows) for (const value of row) size += sizeOfValue(value);

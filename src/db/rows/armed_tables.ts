@@ -2,6 +2,7 @@
 import type { Connection } from "../connection.ts";
 import { foldName } from "../schema/identifiers.ts";
 import type { KnownTable, TableMemory } from "../schema/known_tables.ts";
+import { KeyRanges } from "./key_ranges.ts";
 import { type BatchMapping, RowAccess } from "./row_access.ts";
 import type { TableSchema } from "../schema/schema.ts";
 import { UniqueClashes } from "./unique_clashes.ts";
@@ -15,6 +16,7 @@ export interface SuspendedTrigger {
 export class ArmedTable {
   readonly rows: RowAccess;
   readonly clashes: UniqueClashes;
+  readonly ranges: KeyRanges;
   suspendedTriggers: readonly SuspendedTrigger[] = [];
   /** Kept by column_mapping.ts. */
   readonly mappings = new Map<string, BatchMapping>();
@@ -27,6 +29,7 @@ export class ArmedTable {
   ) {
     this.rows = new RowAccess(connection, schema);
     this.clashes = new UniqueClashes(connection, schema, identity.id);
+    this.ranges = new KeyRanges(connection, schema);
   }
 
   get id(): number {

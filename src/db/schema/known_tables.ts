@@ -18,6 +18,9 @@ export interface TableMemory {
   /** Former names of columns and what they are called now. */
   renamedColumns: Record<string, string>;
   droppedColumns: string[];
+  /** keyOrderOf the table when last armed, and those that it had before. */
+  keyOrder?: string;
+  formerKeyOrders?: string[];
   /** Names that the table had before. */
   formerNames: string[];
   /** Of a table that is keyed by its rowid: the highest rowid when last looked at. */

@@ -52,6 +52,9 @@ export function findObstacle(connection: Connection): string | undefined {
   const has = (table: string) => connection.statement(`SELECT 1 FROM ${table} LIMIT 1`).get() !== undefined;
   if (has("__marmot__hidden")) return "rows of other nodes wait for a clash with local ones to be decided";
   if (has("__marmot__parked")) return "events wait for the schema of their table";
+  if (has("__marmot__image WHERE is_done = 0")) {
+    return "a table was changed without capture, and what became of its rows is not published yet";
+  }
   if (has("__marmot__resync")) return "events of a table were lost, it needs a new copy";
   return undefined;
 }

@@ -12,6 +12,7 @@ const KEPT = new Set([
   "__marmot__origin",
   "__marmot__table",
   "__marmot__part",
+  "__marmot__image_read",
   "__marmot__unique",
 ]);
 

@@ -13,7 +13,8 @@ export type MetaName =
   | "last_run"
   | "is_armed"
   | "paused"
-  | "operator_request";
+  | "operator_request"
+  | "last_image";
 
 export function readMeta(connection: Connection, name: MetaName): Value | undefined {
   return connection.statement("SELECT value FROM __marmot__meta WHERE name = ?").get([name])?.[0];

@@ -142,6 +142,27 @@ const DEFINITIONS = [
     PRIMARY KEY (table_id, key_identity)
   )`,
 
+  // Tables that were changed without capture: how far their rows were published again, see due_images.ts.
+  `CREATE TABLE IF NOT EXISTS __marmot__image (
+    table_id INTEGER PRIMARY KEY,     -- __marmot__table.id
+    id INTEGER NOT NULL,              -- of the image, ascending
+    reached BLOB,                     -- the key up to which it was read back, as in a message; NULL: none
+    is_done INTEGER NOT NULL,         -- 1 when it was read back to its end
+    stream TEXT,                      -- where the last piece was read back
+    sequence INTEGER
+  )`,
+
+  // Images of other nodes that are being read.
+  `CREATE TABLE IF NOT EXISTS __marmot__image_read (
+    table_id INTEGER NOT NULL,        -- __marmot__table.id
+    origin TEXT NOT NULL,             -- node id, decimal
+    image INTEGER NOT NULL,           -- its id there
+    rows INTEGER NOT NULL,            -- that the table had here when the image began
+    missing INTEGER NOT NULL,         -- how many fewer it had there
+    deleted INTEGER NOT NULL,         -- rows that the image has deleted here
+    PRIMARY KEY (table_id, origin)
+  ) WITHOUT ROWID`,
+
   // Origins whose UNIQUE indexes on a table are not this node's.
   `CREATE TABLE IF NOT EXISTS __marmot__unique (
     table_id INTEGER NOT NULL,        -- __marmot__table.id

@@ -24,6 +24,7 @@ export class StreamPositions {
   readonly #positions = new Map<string, StreamPosition>();
   readonly #marks = new Map<string, Map<NodeId, OriginMark>>();
   readonly #changedPositions = new Set<string>();
+  #takeBack: () => void = () => {};
   readonly #changedMarks: { stream: string; origin: NodeId }[] = [];
 
   constructor(readonly connection: Connection) {}
@@ -80,6 +81,11 @@ export class StreamPositions {
    */
   accept(stream: string, origin: NodeId, mark: OriginMark): boolean {
     if (this.isRead(stream, origin, mark)) return false;
+    const before = this.#marksOf(stream).get(origin);
+    this.#takeBack = () => {
+      if (before) this.#marksOf(stream).set(origin, before);
+      else this.#marksOf(stream).delete(origin);
+    };
     this.#marksOf(stream).set(origin, mark);
     this.#changedMarks.push({ stream, origin });
     return true;
@@ -89,6 +95,11 @@ export class StreamPositions {
   isBehind(stream: string, origin: NodeId, { run, number }: OriginMark): boolean {
     const highest = this.#marks.get(stream)?.get(origin);
     return highest !== undefined && (run < highest.run || (run === highest.run && number < highest.number));
+  }
+
+  /** Forgets the message that was accepted last: it comes once more. */
+  takeBack(): void {
+    this.#takeBack();
   }
 
   /** Whether a message of an origin was read: it, or a later one. */
