@@ -41,9 +41,10 @@ export function readCopyFacts(connection: Connection): CopyFacts {
 
 /** Entries of the change log up to an id that were not published and read back. */
 export function countPending(connection: Connection, upTo: number): number {
-  return connection.integer(
-    `SELECT count(*) FROM ${CHANGE_LOG} WHERE id <= ${upTo} AND kind <> ${entryKinds.settled}`,
+  const count = connection.statement(
+    `SELECT count(*) FROM ${CHANGE_LOG} WHERE id <= ? AND kind <> ${entryKinds.settled}`,
   );
+  return Number(count.get([BigInt(upTo)])?.[0]);
 }
 
 /** Why the rows of this database are not those of the streams at its cursors; undefined where they are. */
