@@ -23,6 +23,8 @@ const CACHE = join(ROOT, ".cache");
 const DIST = join(ROOT, "dist");
 /** Read by src/cli/version.ts at this place inside of the executable. */
 const COMMIT_FILE = join(CACHE, "compile", "commit.txt");
+/** Loaded by name when it is needed, so the compiler does not find it. */
+const WORKER = join(ROOT, "src", "node", "snapshot", "snapshot_worker.ts");
 
 /** The official runtime is asked for until it could not be fetched once. */
 let isOfficialRuntimeReachable = true;
@@ -110,7 +112,7 @@ async function runCompiler(
     args: [
       ...[...prefix, "compile", "--quiet", "--no-check", "--allow-all", "--target", target.name],
       "--unstable-npm-lazy-caching",
-      ...["--include", COMMIT_FILE, "--output", output, join(ROOT, "src", "main.ts")],
+      ...["--include", COMMIT_FILE, "--include", WORKER, "--output", output, join(ROOT, "src", "main.ts")],
     ],
     cwd: ROOT,
     env: { NO_COLOR: "1", ...(runtime === undefined ? {} : { DENORT_BIN: runtime }) },

@@ -1,5 +1,5 @@
 /**
- * All tests, the way people and CI run them: the checks, a nats-server, `deno test`, and as the last line
+ * All tests, the way people and CI run them: the checks, a nats-server, rclone, `deno test`, and as the last line
  * `N passed, N failed`. Ends with 0 only when tests ran and none failed.
  *
  *     deno task test [file, folder or option of deno test …] [words in the tests' names …]
@@ -10,6 +10,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { MarmotError } from "../src/errors.ts";
 import { ensureNatsServer } from "./nats_server.ts";
+import { ensureRclone } from "./rclone.ts";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 
@@ -26,6 +27,13 @@ async function main(args: readonly string[]): Promise<Count> {
     if (!(error instanceof MarmotError)) throw error;
     console.error([error.message, error.hint ?? ""].join("\n"));
     return { passed: 0, failed: 1 };
+  }
+  try {
+    process.env["RCLONE"] = await ensureRclone((progress) => console.log(progress));
+  } catch (error) {
+    if (!(error instanceof MarmotError)) throw error;
+    // Only the tests of the stores that it plays the server for fail without it.
+    console.error([error.message, error.hint ?? ""].join("\n"));
   }
   return await runTests(args);
 }

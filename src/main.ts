@@ -14,6 +14,7 @@ const STDERR = 2;
 const terminal = {
   writeOutput: (text: string) => writeToTerminal(STDOUT, text),
   writeError: (text: string) => writeToTerminal(STDERR, text),
+  isWatched: Deno.stderr.isTerminal(),
   confirm: (question: string) => Deno.stdin.isTerminal() ? confirm(question) : null,
 };
 

@@ -1,11 +1,10 @@
 /** One run of the program: the command line, what it asks for, and the exit code that it ends with. */
 
 import { type Config, parseCommandLine } from "../config/config.ts";
-import type { OptionName } from "../config/options.ts";
 import { cleanUp } from "../node/clean_up.ts";
 import { runNode } from "../node/run_node.ts";
+import { saveSnapshotOnce } from "../node/snapshot/save_once.ts";
 import { createLog } from "../observability/console_log.ts";
-import type { Log } from "../observability/log.ts";
 import { parseCommand } from "./command.ts";
 import { explainWord, findCommand } from "./commands.ts";
 import { describeFailure, EXIT_DONE } from "./failure.ts";
@@ -40,7 +39,7 @@ export async function runCommandLine(
         break;
       case "run":
         verbose = invocation.config.verbose;
-        await run(invocation.config, invocation.givenOptions, stop);
+        await run(invocation.config, stop);
     }
     return EXIT_DONE;
   } catch (error) {
@@ -51,22 +50,12 @@ export async function runCommandLine(
   }
 }
 
-async function run(config: Config, givenOptions: ReadonlySet<OptionName>, stop: AbortSignal): Promise<void> {
+async function run(config: Config, stop: AbortSignal): Promise<void> {
   const log = createLog({ verbose: config.verbose });
   if (config.cleanup) return await cleanUp(config, log);
-  sayWhatIsMissing(config, { givenOptions, log });
+  if (config.saveSnapshot) return void await saveSnapshotOnce({ ...config, log, stop });
   stop.addEventListener("abort", () => log.info("stopping", { reason: String(stop.reason.message) }), {
     once: true,
   });
   await runNode(config, log, stop);
-}
-
-/** Snapshots are on by default, so only a person who asked for them is told that they are not there yet. */
-function sayWhatIsMissing(
-  config: Config,
-  { givenOptions, log }: { givenOptions: ReadonlySet<OptionName>; log: Log },
-): void {
-  if (config.enableSnapshot && givenOptions.has("enableSnapshot")) {
-    log.warn("snapshots come with a later release, enable-snapshot has no effect yet");
-  }
 }

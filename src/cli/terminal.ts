@@ -5,6 +5,8 @@ export interface Terminal {
   writeOutput(text: string): void;
   /** Why the run failed. */
   writeError(text: string): void;
+  /** Whether somebody sees what `writeError` writes at once, on a terminal. */
+  readonly isWatched?: boolean;
   /** Asks a question that is answered with yes or no; null where nobody is there to answer. */
   confirm(question: string): boolean | null;
 }

@@ -5,7 +5,7 @@
 
 import { MarmotError } from "../errors.ts";
 import { readArguments, withDefaults } from "./arguments.ts";
-import { MAX_LOG_REPLICAS, type OptionName, OPTIONS, type OptionValues } from "./options.ts";
+import { MAX_LOG_REPLICAS, OPTIONS, type OptionValues } from "./options.ts";
 
 /** What a node is told to do; `logReplicas` is the number that streams are created with, 1 to 5. */
 export type Config = Readonly<Omit<OptionValues, "help" | "version">>;
@@ -14,7 +14,7 @@ export type Config = Readonly<Omit<OptionValues, "help" | "version">>;
 export type Invocation =
   | { readonly action: "help" }
   | { readonly action: "version" }
-  | { readonly action: "run"; readonly config: Config; readonly givenOptions: ReadonlySet<OptionName> };
+  | { readonly action: "run"; readonly config: Config };
 
 const SEE_HELP = "marmot -help lists all commands and flags.";
 
@@ -29,17 +29,16 @@ export function parseCommandLine(
   const { values } = readArguments(args, { options: OPTIONS, seeHelp: SEE_HELP, explainWord });
   if (values.help === true) return { action: "help" };
   if (values.version === true) return { action: "version" };
-  const givenOptions = new Set(Object.keys(values) as OptionName[]);
-  return { action: "run", config: makeConfig(values), givenOptions };
+  return { action: "run", config: makeConfig(values) };
 }
 
 /** A Config of the options given and the defaults of the others. Throws MarmotError "usage". */
 export function makeConfig(given: Partial<OptionValues>): Config {
   const values = withDefaults(OPTIONS, given);
   const { help: _help, version: _version, ...config } = values;
-  if (config.saveSnapshot) {
-    throw new MarmotError("usage", "Cannot save a snapshot: -save-snapshot comes with the snapshot release", {
-      hint: "Leave the flag out; to copy a database by hand use .backup of the sqlite3 shell.",
+  if (config.saveSnapshot && !config.enableSnapshot) {
+    throw new MarmotError("usage", "Cannot save a snapshot: -enable-snapshot=false switches snapshots off", {
+      hint: "Leave one of the two flags out.",
     });
   }
   return Object.freeze({ ...config, logReplicas: countReplicas(config.logReplicas, config.shards) });

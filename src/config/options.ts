@@ -3,6 +3,7 @@
  * from here. The keys are the names of Config's fields; the order is the order in help.
  */
 
+import { parseSnapshotUrl } from "../snapshot/snapshot_url.ts";
 import { parseNatsUrls, parseStreamPrefix, parseSubjectPrefix } from "./nats_names.ts";
 import {
   choiceOption,
@@ -127,12 +128,22 @@ export const OPTIONS = {
   enableSnapshot: switchOption({
     flag: "enable-snapshot",
     defaultValue: true,
-    text: "Save and restore snapshots. They come with a later release: until then this has no effect.",
+    text: "Save snapshots when they are due, and begin with the newest one where there is no database.",
   }),
   saveSnapshot: switchOption({
     flag: "save-snapshot",
     defaultValue: false,
-    text: "Save a snapshot and end. It comes with a later release: until then it is refused.",
+    text: "Save a snapshot of the database and end, beside a running node or without one.",
+  }),
+  snapshotUrl: textOption({
+    flag: "snapshot-url",
+    valueName: "url",
+    defaultText: "nats://",
+    text: "Where snapshots are kept: nats:// (the servers of nats-url), file:///folder, " +
+      "s3://bucket/prefix?endpoint=…&region=…, sftp://user@host/folder or webdavs://host/folder. " +
+      "Credentials go into the URL or the environment.",
+    isSecret: true,
+    parse: parseSnapshotUrl,
   }),
   cleanup: switchOption({
     flag: "cleanup",
@@ -156,7 +167,7 @@ export const OPTIONS = {
   }),
 };
 
-export type OptionName = keyof typeof OPTIONS;
+type OptionName = keyof typeof OPTIONS;
 
 /** The value of every option, whether given or not. */
 export type OptionValues = {

@@ -3,7 +3,7 @@
  * Rows come as arrays; INTEGER as bigint, REAL as number. TEXT with NUL or broken UTF-8 does not survive a
  * plain read: use exact_select.ts where a value can be such a TEXT.
  */
-import { constants, DatabaseSync, type StatementSync } from "node:sqlite";
+import { backup, constants, DatabaseSync, type StatementSync } from "node:sqlite";
 import { DatabaseBusyError, errorText, MarmotError } from "../errors.ts";
 import { RawText, type Value } from "../wire/value.ts";
 
@@ -14,6 +14,8 @@ const SQLITE_FULL = 13;
 const SQLITE_CONSTRAINT = 19;
 const SQLITE_MISMATCH = 20;
 const SQLITE_NOTADB = 26;
+/** In one step: else a writer between two steps makes SQLite begin again. Source: sqlite3_backup_step. */
+const ALL_PAGES = -1;
 
 /** SQLite refused a statement. `resultCode` is the extended result code, 0 where the runtime gives none. */
 export class SqliteError extends MarmotError {
@@ -169,6 +171,18 @@ export class Connection {
   /** One integer of a one-row query, such as a pragma. */
   integer(sql: string): number {
     return Number(this.statement(sql).get()?.[0] ?? 0);
+  }
+
+  /**
+   * Makes a file the same database, page by page, at one moment of this one. A file that holds a database is overwritten in
+   * one transaction, which its other users see. Blocks the thread until it is done.
+   */
+  async backUpTo(path: string): Promise<void> {
+    try {
+      await backup(this.#database, path, { rate: ALL_PAGES });
+    } catch (error) {
+      throw translate(error);
+    }
   }
 
   close(): void {

@@ -45,7 +45,7 @@ export class ReplicaIdentity {
 }
 
 /** Which file it is, whatever it is called; undefined where the file system does not tell. Never opens the file. */
-function fileIdentity(path: string): string | undefined {
+export function fileIdentity(path: string): string | undefined {
   const { dev, ino } = statSync(path, { bigint: true });
   return ino === 0n ? undefined : `${dev}:${ino}`;
 }

@@ -15,6 +15,7 @@ import { Armer } from "./armer.ts";
 import { MessageEncoder } from "./message_encoder.ts";
 import { Publisher } from "./publisher.ts";
 import { ShardReader } from "./shard_reader.ts";
+import type { SnapshotGate } from "./snapshot/snapshot_gate.ts";
 import { newStatistics, type Statistics } from "./statistics.ts";
 
 /**
@@ -47,6 +48,8 @@ export interface NodeOptions {
   readonly idleLookMs?: number;
   /** What has kept the tables armed until now; a new one is made without it. */
   readonly armer?: Armer;
+  /** Holds publishing back until a snapshot covers the streams; nothing does without it. */
+  readonly gate?: Pick<SnapshotGate, "isHeld">;
 }
 
 export class Node {
@@ -75,6 +78,11 @@ export class Node {
       encoder,
       onFalseVictims: () => this.#applyLoop.tidy(),
       cursorOf: (shard) => this.#readers[shard - 1]?.cursor ?? NOTHING_READ,
+      isHeld: (shard, maxMessages) => {
+        const { stream, cursor } = this.#readers[shard - 1] ?? {};
+        if (stream === undefined || cursor === undefined) return false;
+        return options.gate?.isHeld(stream, { cursor, maxMessages }) ?? false;
+      },
     });
     this.#applyLoop = new ApplyLoop({ ...shared, publisher: this.#publisher, shards: ports.streams.shards });
     this.#readers = Array.from(

@@ -23,7 +23,11 @@ const BACKOFF = { firstMs: 20, maxMs: 5000 };
 export type PublisherParts =
   & Omit<ChangeScannerParts, "router">
   & Omit<MessageSenderParts, "echoes" | "onFailure" | "onDone">
-  & Omit<CheckedPublisherParts, "router" | "scanner" | "sender">;
+  & Omit<CheckedPublisherParts, "router" | "scanner" | "sender">
+  & {
+    /** Whether a shard should not be published to now, of whose stream so many messages are kept; never if left out. */
+    readonly isHeld?: (shard: number, maxMessages: number) => boolean;
+  };
 
 export class Publisher {
   readonly #parts: PublisherParts;
@@ -143,12 +147,16 @@ export class Publisher {
     }
     while ((this.#parts.replica.hasNewCommits() || this.#isBehind) && !this.#signal.aborted) {
       this.#isBehind = false;
-      const ready = this.#shards.filter((state) => isReady(state));
+      const ready = this.#shards.filter((state) => isReady(state) && !this.#isHeld(state));
       if (ready.length === 0 || !await this.#publishOpen(ready)) {
         this.#isBehind = true;
         return;
       }
     }
+  }
+
+  #isHeld({ shard, maxMessages }: ShardPublishing): boolean {
+    return this.#parts.isHeld?.(shard, maxMessages) ?? false;
   }
 
   #isImageDue(shard: number): boolean {

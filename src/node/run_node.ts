@@ -24,6 +24,12 @@ import { decideOnRival, rivalError, type Self } from "./claim_policy.ts";
 import { describeMachine } from "./machine.ts";
 import { Node } from "./node.ts";
 import { reportProgress } from "./progress.ts";
+import { sayWhenReady } from "./readiness.ts";
+import { automaticSaves } from "./snapshot/node_saves.ts";
+import { startCold } from "./snapshot/cold_start.ts";
+import { SnapshotGate } from "./snapshot/snapshot_gate.ts";
+import { openStore } from "./snapshot/store_access.ts";
+import { removeAbandoned } from "./snapshot/temporary_files.ts";
 import { writeSeqMap } from "./seq_map_file.ts";
 import { VerifyService } from "./verify/verify_service.ts";
 
@@ -32,6 +38,12 @@ const SAY_BUSY_AFTER_MS = 2000;
 
 /** Runs a node until `stop` aborts. Throws MarmotError where it cannot start or go on. */
 export async function runNode(config: Config, log: Log, stop: AbortSignal): Promise<void> {
+  // Before anything is written beside the database: what a crash has left there takes room.
+  const abandoned = removeAbandoned(config.dbPath);
+  if (abandoned > 0) {
+    log.info("removed what an unfinished snapshot had left beside the database", { files: abandoned });
+  }
+  if (config.enableSnapshot) await startCold(config, log, stop);
   let nodeId = config.nodeId;
   // Again only where the id turns out to be another node's, and may be changed.
   while (await runAs(nodeId, { config, log, stop }) === "needs-new-id") nodeId = makeNodeId();
@@ -129,10 +141,13 @@ async function replicate(run: Run, { replica, armer, connection, claims }: RunPa
       random: Math.random,
     }));
   const ports = { clock: systemClock, random: Math.random, streams, log };
+  const gate = config.enableSnapshot ? new SnapshotGate(ports) : undefined;
+  const store = gate && await openStore(config, () => Promise.resolve(connection));
   const node = new Node(replica, ports, {
     armer,
     wireFormat: config.wireFormat,
     compress: config.compress,
+    ...(gate === undefined ? {} : { gate }),
   });
   const naming = {
     streamPrefix: config.streamPrefix,
@@ -150,7 +165,9 @@ async function replicate(run: Run, { replica, armer, connection, claims }: RunPa
     },
   });
   const beside = new AbortController();
+  const ready = sayWhenReady(node, { ...ports, signal: beside.signal });
   const tasks = [
+    ready,
     reportProgress(node, { replica, log, clock: systemClock, signal: beside.signal }),
     writeSeqMap(config.seqMapPath, {
       positions: replica.positions,
@@ -161,11 +178,16 @@ async function replicate(run: Run, { replica, armer, connection, claims }: RunPa
     promises.run(beside.signal),
     ...answerVerify(node, { replica, streams, log, signal: beside.signal }),
   ];
+  if (gate && store) {
+    const saves = automaticSaves(node, { config, replica, connection, store, leases: claims, gate, log });
+    tasks.push(ready.then(() => saves.run(beside.signal)));
+  }
   try {
     await node.run(stop);
   } finally {
     beside.abort();
     await Promise.all(tasks);
+    await store?.close();
     await streams.close();
   }
 }

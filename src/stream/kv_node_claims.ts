@@ -21,6 +21,9 @@ import { decodeClaim, encodeClaim, type HeldClaim, type NodeClaim, type NodeClai
 /** The lease of buckets that are made now. Buckets that exist keep theirs. */
 export const LEASE_MS = 15_000;
 
+/** Keys in the bucket that are no node ids; compatibility constants. */
+export type LeaseName = "save-snapshot";
+
 export interface KvNodeClaimsOptions {
   readonly connection: Connection;
   readonly streamPrefix: string;
@@ -78,8 +81,24 @@ export class KvNodeClaims implements NodeClaims {
   }
 
   put(nodeId: bigint, claim: NodeClaim, revision: number | undefined): Promise<number | undefined> {
-    const key = nodeId.toString();
-    const value = encodeClaim(claim);
+    return this.#put(nodeId.toString(), encodeClaim(claim), revision);
+  }
+
+  release(nodeId: bigint, revision: number): Promise<void> {
+    return this.#release(nodeId.toString(), revision);
+  }
+
+  /** Takes or renews a lease that is no node's claim, such as that of the one who saves a snapshot; as `put`. */
+  putLease(name: LeaseName, holder: string, revision: number | undefined): Promise<number | undefined> {
+    return this.#put(name, JSON.stringify({ holder }), revision);
+  }
+
+  /** Gives a lease of that revision back; as `release`. */
+  releaseLease(name: LeaseName, revision: number): Promise<void> {
+    return this.#release(name, revision);
+  }
+
+  #put(key: string, value: string, revision: number | undefined): Promise<number | undefined> {
     return this.#ask(async ({ entries }) => {
       try {
         if (revision === undefined) return await entries.create(key, value);
@@ -91,10 +110,10 @@ export class KvNodeClaims implements NodeClaims {
     });
   }
 
-  release(nodeId: bigint, revision: number): Promise<void> {
+  #release(key: string, revision: number): Promise<void> {
     return this.#ask(async ({ entries }) => {
       try {
-        await entries.delete(nodeId.toString(), { previousSeq: revision });
+        await entries.delete(key, { previousSeq: revision });
       } catch (error) {
         if (!isWrongRevision(error)) throw error;
       }

@@ -38,7 +38,10 @@ Deno.test("wrong usage is one sentence and a hint on stderr and ends with 2", as
     [["-shards", "0"], 'marmot: Cannot use -shards "0": it must be a whole number from 1 to 1024\n'],
     [["-shard", "8"], "marmot: Cannot use -shard: there is no such flag, did you mean -shards?\n"],
     [["-nats-url", "http://x"], "marmot: Cannot use -nats-url: the URL begins with http://, but "],
-    [["-save-snapshot"], "marmot: Cannot save a snapshot: -save-snapshot comes with the snapshot release\n"],
+    [
+      ["-save-snapshot", "-enable-snapshot=false"],
+      "marmot: Cannot save a snapshot: -enable-snapshot=false switches snapshots off\n",
+    ],
     [["start"], 'marmot: Cannot use "start": it is neither a flag nor the value of one\n'],
     [["conflict"], 'marmot: Cannot use "conflict": it is neither a flag nor the value of one\n'],
     [["conflicts", "-node-id", "1"], "marmot: Cannot use -node-id: there is no such flag\n"],
@@ -60,7 +63,7 @@ Deno.test("a database that is missing is one sentence and ends with 1", async ()
   try {
     const path = join(folder, "missing.db");
     for (const args of [["-cleanup"], []]) {
-      const { code, stdout, stderr } = await runMarmot("-db-path", path, ...args);
+      const { code, stdout, stderr } = await runMarmot("-db-path", path, "-enable-snapshot=false", ...args);
       assert.deepEqual({ code, stdout }, { code: 1, stdout: "" }, stderr);
       assert.match(stderr, /^marmot: Cannot .*missing\.db/m);
       assert.doesNotMatch(stderr, /defect|\n +at /);
@@ -93,7 +96,6 @@ Deno.test({
           if (!hasStarted) marmot.kill(signal);
         }
         assert.equal((await marmot.status).code, 0, log);
-        assert.match(log, /WARN {2}snapshots come with a later release/);
         assert.ok(log.includes(`INFO  stopping reason="stopped by ${signal}"`), log);
       }
     } finally {

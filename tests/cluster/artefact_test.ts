@@ -50,7 +50,7 @@ Deno.test("the executable that is released replicates a row both ways and stops 
   });
 
   await t.step(
-    "two of them replicate, verify finds them equal, and SIGTERM ends both with 0",
+    "two of them replicate, verify finds them equal, a third begins with a snapshot, and SIGTERM ends all with 0",
     () => replicateBothWays(executable),
   );
 });
@@ -86,7 +86,26 @@ async function replicateBothWays(executable: string): Promise<void> {
   const verified = await run(executable, ["verify", "-nats-url", server.url]);
   assert.equal(verified.code, 0, verified.stdout + verified.stderr);
   assert.match(verified.stdout, /\ntable greeting: equal, 2 rows\nequal: 1 tables\n$/);
-  assert.deepEqual(await Promise.all(nodes.map(({ marmot }) => marmot.stop())), [0, 0]);
+  await waitUntil(() => nodes.some(({ marmot }) => / INFO {2}snapshot saved /.test(marmot.log)), {
+    timeoutMs: 20_000,
+    what: () => nodes[0]!.marmot.log,
+  });
+  const dbPath = join(folder, "3.db");
+  await using third = new MarmotProcess({
+    nodeId: 3,
+    dbPath,
+    natsUrl: server.url,
+    folder,
+    command: [executable],
+  });
+  await waitUntil(() => third.hasEnded || / INFO {2}ready /.test(third.log), {
+    timeoutMs: 20_000,
+    what: () => third.log,
+  });
+  assert.ok(!third.hasEnded, third.log);
+  using newcomer = new DatabaseSync(dbPath);
+  assert.deepEqual(read(newcomer), ["from node 1", "from node 2"]);
+  assert.deepEqual(await Promise.all([...nodes.map(({ marmot }) => marmot.stop()), third.stop()]), [0, 0, 0]);
 }
 
 async function run(

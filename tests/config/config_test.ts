@@ -34,6 +34,7 @@ Deno.test("without flags the config holds the original's defaults", () => {
     subjectPrefix: "marmot-change-log",
     streamPrefix: "marmot-changes",
     shards: 8,
+    snapshotUrl: { kind: "nats" },
     verbose: false,
     saveSnapshot: false,
     enableSnapshot: true,
@@ -121,7 +122,10 @@ const REFUSALS: readonly [string[], string][] = [
   [["-=8"], 'Cannot use "-=8": it is neither a flag nor the value of one'],
   [[""], 'Cannot use "": it is neither a flag nor the value of one'],
   [["-verbose", "--", "-shards"], 'Cannot use "-shards": it is neither a flag nor the value of one'],
-  [["-save-snapshot"], "Cannot save a snapshot: -save-snapshot comes with the snapshot release"],
+  [
+    ["-save-snapshot", "-enable-snapshot=false"],
+    "Cannot save a snapshot: -enable-snapshot=false switches snapshots off",
+  ],
 ];
 
 Deno.test("what can't be used is refused with one sentence and a hint", () => {
@@ -152,12 +156,6 @@ Deno.test("help and version win over everything that is sound before them", () =
   }
   assert.deepEqual(parseCommandLine(["-version", "-cleanup"]), { action: "version" });
   refusalOf("-version", "-nonsense");
-});
-
-Deno.test("which options were given is known apart from their values", () => {
-  const invocation = parseCommandLine(["-enable-snapshot", "-shards=8"]);
-  assert.ok(invocation.action === "run");
-  assert.deepEqual([...invocation.givenOptions].sort(), ["enableSnapshot", "shards"]);
 });
 
 Deno.test("log-replicas follows the original: below 1 half of the shards plus 1, at most 5", () => {

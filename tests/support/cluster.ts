@@ -26,6 +26,8 @@ export interface ClusterOptions {
   readonly server?: NatsServerOptions;
   /** NATS URLs of each node, where the test has servers of its own, or something before them; no server is started. */
   readonly natsUrl?: (nodeId: number) => string;
+  /** Whether the nodes save and restore snapshots by themselves; not unless told, to leave the machine to the test. */
+  readonly hasSnapshots?: boolean;
   /** False leaves the nodes to be started by the test. */
   readonly isStarted?: boolean;
 }
@@ -63,14 +65,14 @@ export class Cluster implements AsyncDisposable {
 
   /** A further node with a database of the same schema, in a folder of its own if one is named; not started. */
   addNode(
-    options: Pick<ClusterOptions, "schema" | "flags"> & { folder?: string },
+    options: Pick<ClusterOptions, "schema" | "flags" | "hasSnapshots"> & { folder?: string },
     id = this.nodes.length + 1,
   ): ClusterNode {
     const node = new ClusterNode({
       id,
       folder: options.folder ?? this.folder,
       url: () => this.#natsUrl(id),
-      flags: options.flags ?? [],
+      flags: [`-enable-snapshot=${options.hasSnapshots ?? false}`, ...options.flags ?? []],
     });
     node.application.exec(options.schema);
     this.nodes.push(node);

@@ -1,0 +1,56 @@
+/** Which snapshots a store offers, and which of them can be used with the streams as they are. */
+import { STATE_VERSION } from "../../db/state/state_tables.ts";
+import type { SnapshotEntry } from "../../snapshot/manifest.ts";
+import { readManifest } from "../../snapshot/snapshot_catalog.ts";
+import type { ObjectInfo, SnapshotStore } from "../../snapshot/snapshot_store.ts";
+import type { StreamState } from "../../stream/change_streams.ts";
+import { ORIGINAL_NAME } from "./original_snapshot.ts";
+import { decodeHeaders, type SnapshotFacts } from "./snapshot_headers.ts";
+
+/** "own": of the manifest. "original": the one object of a cluster that Marmot has not saved into yet. */
+export type Candidate =
+  | { readonly kind: "own"; readonly name: string; readonly entry: SnapshotEntry }
+  | { readonly kind: "original"; readonly name: string; readonly info: ObjectInfo };
+
+/** Newest first. The original's object counts only while there is no other: nothing tells how old it is. */
+export async function listCandidates(store: SnapshotStore, signal: AbortSignal): Promise<Candidate[]> {
+  const { snapshots } = await readManifest(store, { signal });
+  if (snapshots.length > 0) return snapshots.map((entry) => ({ kind: "own", name: entry.object, entry }));
+  const info = (await store.list({ signal })).find(({ name }) => name === ORIGINAL_NAME);
+  return info === undefined ? [] : [{ kind: "original", name: ORIGINAL_NAME, info }];
+}
+
+/** Why a node cannot go on from this snapshot; undefined where it can. Throws DamagedSnapshotError. */
+export function findMisfit(candidate: Candidate, streams: StreamsAtRest): string | undefined {
+  return candidate.kind === "original"
+    ? undefined
+    : judgeFit(decodeHeaders(candidate.entry.headers), streams);
+}
+
+export interface StreamsAtRest {
+  /** Names of the streams of all shards. */
+  readonly names: readonly string[];
+  /** Those that exist. */
+  readonly states: ReadonlyMap<string, StreamState>;
+}
+
+export function judgeFit(
+  { positions, stateVersion }: SnapshotFacts,
+  streams: StreamsAtRest,
+): string | undefined {
+  const { names, states } = streams;
+  if (stateVersion > Number(STATE_VERSION)) return "a newer Marmot has saved it: upgrade this node";
+  const known = new Map(positions.map((position) => [position.name, position]));
+  if (positions.length > 0 && !names.some((name) => known.has(name))) {
+    return `it is of other streams ("${positions[0]?.name}"), not of "${names[0]}"`;
+  }
+  for (const name of names) {
+    const state = states.get(name);
+    const { cursor, createdAt } = known.get(name) ?? { cursor: 0, createdAt: "" };
+    // What a stream that was made anew holds comes on top of what is in the snapshot.
+    if (state === undefined || (createdAt !== "" && createdAt !== state.createdAt)) continue;
+    if (state.firstSequence <= cursor + 1) continue;
+    return `it is too old: it ends at ${cursor} of stream "${name}", which begins at ${state.firstSequence} by now`;
+  }
+  return undefined;
+}

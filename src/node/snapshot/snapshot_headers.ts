@@ -1,0 +1,58 @@
+/** What the manifest says of a snapshot in terms of the streams. Names and shapes are compatibility constants. */
+import type { CopyFacts } from "../../db/snapshot/copy_facts.ts";
+import type { StreamPosition } from "../../db/state/stream_positions.ts";
+import { DamagedSnapshotError } from "../../snapshot/packed_file.ts";
+
+const STREAMS = "marmot-streams";
+const SCHEMA = "marmot-schema-sha256";
+const STATE_VERSION = "marmot-state-version";
+
+export interface SnapshotFacts {
+  /** How far each stream was applied to its rows. */
+  readonly positions: readonly StreamPosition[];
+  readonly schemaHash: string;
+  readonly stateVersion: number;
+}
+
+export function encodeHeaders({ positions, schemaHash, stateVersion }: CopyFacts): Record<string, string> {
+  const streams = positions.map((
+    { name, createdAt, cursor, storedAt },
+  ) => [name, createdAt, cursor, storedAt]);
+  return {
+    [STREAMS]: JSON.stringify(streams),
+    [SCHEMA]: schemaHash,
+    [STATE_VERSION]: String(stateVersion),
+  };
+}
+
+/** Throws DamagedSnapshotError for what this release never writes. */
+export function decodeHeaders(headers: Readonly<Record<string, string>>): SnapshotFacts {
+  const stateVersion = Number(headers[STATE_VERSION]);
+  if (!Number.isSafeInteger(stateVersion) || stateVersion < 1) throw unreadable();
+  return {
+    positions: parseStreams(headers[STREAMS] ?? ""),
+    schemaHash: headers[SCHEMA] ?? "",
+    stateVersion,
+  };
+}
+
+function parseStreams(text: string): StreamPosition[] {
+  let rows: unknown;
+  try {
+    rows = JSON.parse(text);
+  } catch {
+    throw unreadable();
+  }
+  if (!Array.isArray(rows)) throw unreadable();
+  return rows.map((row) => {
+    const [name, createdAt, cursor, storedAt] = Array.isArray(row) ? row : [];
+    const areTexts = typeof name === "string" && typeof createdAt === "string" &&
+      typeof storedAt === "string";
+    if (!areTexts || !Number.isSafeInteger(cursor) || cursor < 0) throw unreadable();
+    return { name, createdAt, cursor, storedAt };
+  });
+}
+
+function unreadable(): DamagedSnapshotError {
+  return new DamagedSnapshotError("its manifest does not tell how far the streams were applied");
+}

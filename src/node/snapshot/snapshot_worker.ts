@@ -1,0 +1,37 @@
+/** The Worker's side of worker_jobs.ts: does one job, tells the outcome. */
+import { errorText, MarmotError } from "../../errors.ts";
+import { DamagedSnapshotError } from "../../snapshot/packed_file.ts";
+import { type JobName, snapshotJobs } from "./snapshot_jobs.ts";
+import type { JobMessage, JobOutcome } from "./worker_jobs.ts";
+
+/** What is used of the Worker's global scope; the types of the main thread's are another's. */
+const scope = globalThis as unknown as {
+  onmessage: (event: { data: JobMessage<JobName> }) => void;
+  postMessage(outcome: JobOutcome): void;
+};
+
+scope.onmessage = async ({ data: { name, request } }) => {
+  // What zlib finds in broken frames passes every other handler.
+  addEventListener("error", (event) => {
+    event.preventDefault();
+    scope.postMessage(describeFailure(name, event.error));
+  });
+  try {
+    const job = snapshotJobs[name] as (request: unknown) => Promise<unknown>;
+    scope.postMessage({ kind: "done", result: await job(request) });
+  } catch (error) {
+    scope.postMessage(describeFailure(name, error));
+  }
+};
+
+/** Errors lose their class on the way between threads. */
+function describeFailure(name: JobName, thrown: unknown): JobOutcome {
+  const isBroken = name === "unpack" && /^Zstd decompress/.test(errorText(thrown));
+  const error = isBroken ? new DamagedSnapshotError(`it does not decompress: ${errorText(thrown)}`) : thrown;
+  if (error instanceof MarmotError) {
+    const { code, message, hint } = error;
+    return { kind: "failed", code, message, hint, isDamage: error instanceof DamagedSnapshotError };
+  }
+  const cause = error as NodeJS.ErrnoException;
+  return { kind: "broken", code: cause.code, message: cause.message, stack: cause.stack };
+}

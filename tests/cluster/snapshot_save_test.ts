@@ -1,0 +1,151 @@
+/** Saving snapshots by hand on real processes: beside a node, without one, killed, and with the broker killed. */
+import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { pathToFileURL } from "node:url";
+import { Cluster, waitUntil } from "../support/cluster.ts";
+import {
+  entriesIn,
+  MarmotRun,
+  rowsOf,
+  runSnapshot,
+  saveSnapshot,
+  temporaryFiles,
+} from "../support/snapshots.ts";
+
+const SCHEMA = "CREATE TABLE t (id INTEGER PRIMARY KEY, v)";
+
+function objectsIn(folder: string): string[] {
+  return readdirSync(folder).filter((name) => name.startsWith("snapshot-"));
+}
+
+Deno.test("a snapshot is saved beside a running node that is written to, and the newest two are kept", async () => {
+  await using cluster = await Cluster.start({ nodes: 2, schema: SCHEMA });
+  const node = cluster.node(1);
+  const folder = join(cluster.folder, "store");
+  const flags = ["-snapshot-url", pathToFileURL(folder).href, "-json"];
+  const objects: string[] = [];
+  for (let round = 0; round < 3; round++) {
+    node.sql(rowsOf(300_000, round * 1000 + 1));
+    const { code, output, error } = await saveSnapshot(cluster, node, flags);
+    assert.equal(code, 0, error);
+    assert.equal(error, "", "nobody watches a terminal");
+    objects.push(JSON.parse(output).object);
+  }
+  const entries = await entriesIn(folder);
+  assert.deepEqual(entries.map(({ object }) => object), [objects[2], objects[1]]);
+  assert.deepEqual(objectsIn(folder), objects.slice(1).sort());
+  assert.equal(entries[0]?.nodeId, 1n);
+  assert.deepEqual(temporaryFiles(node.path), []);
+  assert.ok(node.isRunning);
+  await cluster.converge();
+});
+
+Deno.test("-save-snapshot saves without a node what is published, and refuses what is not", async () => {
+  await using cluster = await Cluster.start({ nodes: 1, schema: SCHEMA });
+  const node = cluster.node(1);
+  const args = ["-save-snapshot", "-db-path", node.path, "-nats-url", cluster.server.url];
+  node.sql("INSERT INTO t VALUES (1, 'published')");
+  await waitUntil(() => node.countPending() === 0, { timeoutMs: 20_000, what: () => node.log });
+  assert.equal(await node.stop(), 0);
+  const saved = await new MarmotRun(args).ended();
+  assert.equal(saved.code, 0, saved.error);
+  assert.match(saved.error, /INFO {2}snapshot saved object=snapshot-\d+-1-[0-9a-f]+\.db/);
+  node.sql("INSERT INTO t VALUES (2, 'captured, not published')");
+  const refused = await new MarmotRun(args).ended();
+  assert.equal(refused.code, 1);
+  assert.match(
+    refused.error,
+    /^marmot: Cannot save a snapshot of ".*": 1 of its changes are not published, and no node runs on it\nStart the node, and save beside it\.$/m,
+  );
+});
+
+Deno.test("a database that Marmot never had and one that is not there are one sentence each", async () => {
+  await using cluster = await Cluster.start({ nodes: 1, schema: SCHEMA, isStarted: false });
+  const node = cluster.node(1);
+  const never = await saveSnapshot(cluster, node);
+  assert.deepEqual([never.code, never.output], [1, ""]);
+  assert.match(
+    never.error,
+    /^marmot: Cannot save a snapshot of ".*": Marmot has not replicated it yet\nStart Marmot/,
+  );
+  const missing = await runSnapshot(cluster, ["save"], ["-db-path", join(cluster.folder, "no.db")]).ended();
+  assert.equal(missing.code, 1);
+  assert.match(missing.error, /^marmot: Cannot open the database ".*no\.db": there is no such file/);
+});
+
+Deno.test("a save that is killed at any moment leaves the snapshot before, and the next start clears up", async () => {
+  await using cluster = await Cluster.start({ nodes: 1, schema: SCHEMA });
+  const node = cluster.node(1);
+  node.sql(rowsOf(12_000_000));
+  const folder = join(cluster.folder, "store");
+  const flags = ["-snapshot-url", pathToFileURL(folder).href];
+  const startMs = Date.now();
+  const first = await saveSnapshot(cluster, node, flags);
+  const tookMs = Date.now() - startMs;
+  assert.equal(first.code, 0, first.error);
+  let names = (await entriesIn(folder)).map(({ object }) => object);
+  let left = 0;
+  for (let round = 0; round < 8; round++) {
+    const run = runSnapshot(cluster, ["save"], ["-db-path", node.path, ...flags]);
+    // From the start of the copy to the switch; the first part is the start of the process.
+    await delay(tookMs * (0.3 + 0.1 * round));
+    run.child.kill("SIGKILL");
+    await run.ended();
+    left += temporaryFiles(node.path).length;
+    const now = (await entriesIn(folder)).map(({ object }) => object);
+    assert.ok(now.length === names.length || now.length === 2);
+    for (const name of now) assert.ok(objectsIn(folder).includes(name), name);
+    names = now;
+  }
+  assert.ok(left > 0, "no kill has met a save at work");
+  const last = await saveSnapshot(cluster, node, flags);
+  assert.equal(last.code, 0, last.error);
+  assert.deepEqual(temporaryFiles(node.path), []);
+  assert.ok(node.isRunning);
+});
+
+Deno.test("a nats-server that is killed during the upload is one sentence, and the snapshot before stays", async () => {
+  await using cluster = await Cluster.start({ nodes: 1, schema: SCHEMA });
+  const node = cluster.node(1);
+  node.sql("INSERT INTO t VALUES (0, 'small')");
+  const first = await saveSnapshot(cluster, node, ["-json"]);
+  assert.equal(first.code, 0, first.error);
+  node.sql(rowsOf(20_000_000));
+  await waitUntil(() => node.countPending() === 0, { timeoutMs: 60_000, what: () => node.log });
+  const run = new MarmotRun([
+    "-save-snapshot",
+    "-verbose",
+    "-db-path",
+    node.path,
+    "-nats-url",
+    cluster.server.url,
+  ]);
+  // The compressed file is complete when the store begins to grow.
+  await waitUntil(() => run.child.exitCode !== null || temporaryFiles(node.path).length === 2, {
+    timeoutMs: 20_000,
+    what: () => run.error,
+  });
+  await delay(150);
+  await cluster.server.kill();
+  const ended = await run.ended();
+  if (ended.code !== 0) assert.match(ended.error, /^marmot: Cannot /m);
+  assert.deepEqual(temporaryFiles(node.path), []);
+  await cluster.server.restart();
+  const last = await saveSnapshot(cluster, node, ["-json"]);
+  assert.equal(last.code, 0, last.error);
+});
+
+Deno.test("two that save at once leave a whole snapshot each", async () => {
+  await using cluster = await Cluster.start({ nodes: 2, schema: SCHEMA });
+  cluster.node(1).sql(rowsOf(3_000_000));
+  await cluster.converge();
+  const folder = join(cluster.folder, "store");
+  const flags = ["-snapshot-url", pathToFileURL(folder).href];
+  const saves = await Promise.all([1, 2].map((id) => saveSnapshot(cluster, cluster.node(id), flags)));
+  for (const { code, error } of saves) assert.equal(code, 0, error);
+  const entries = await entriesIn(folder);
+  assert.ok(entries.length >= 1);
+  for (const { object } of entries) assert.ok(objectsIn(folder).includes(object));
+});
