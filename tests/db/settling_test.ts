@@ -169,3 +169,15 @@ Deno.test("an own event from before the change log was begun settles nothing: it
   world.apply("t", event, { origin: OWN_ID, run, top: 1 });
   assert.deepEqual(pendingIds(world), []);
 });
+
+Deno.test("a backfill entry ends with an event of its row also where a later change of our own stays", () => {
+  using world = armedWorld();
+  world.application.exec(
+    "CREATE TABLE later (id INTEGER PRIMARY KEY, v); INSERT INTO later VALUES (1, 'here')",
+  );
+  world.arm();
+  world.application.exec("UPDATE later SET v = 'changed'");
+  world.apply("later", [upsert(1n, "there")], { origin: OTHER_ID });
+  assert.deepEqual(pendingIds(world), [2]);
+  assert.deepEqual(world.rows("SELECT v FROM later"), [["changed"]]);
+});

@@ -211,11 +211,12 @@ export class BatchApplier {
   }
 
   #applyPlain(application: Application, keyedEvent: KeyedEvent, result: AppliedEvents): void {
+    // Also where a change of our own stays: that is published, and the row as it was at first would only come before it.
+    this.#endBackfill(application, keyedEvent.identity);
     if (this.#isKept(application, keyedEvent.identity)) {
       this.#noteOverwritten(application, keyedEvent, result);
       return;
     }
-    this.#endBackfill(application, keyedEvent.identity);
     this.#write(application, keyedEvent, result);
   }
 
@@ -227,11 +228,11 @@ export class BatchApplier {
       isBlocked = this.#displaceClashes(application, { row, identity: keyedEvent.identity }, result) ||
         isBlocked;
     }
+    this.#endBackfill(application, keyedEvent.identity);
     if (this.#isKept(application, keyedEvent.identity)) {
       this.#noteOverwritten(application, keyedEvent, result);
       return;
     }
-    this.#endBackfill(application, keyedEvent.identity);
     if (!isBlocked) {
       this.#write(application, keyedEvent, result);
       return;
