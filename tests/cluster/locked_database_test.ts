@@ -4,12 +4,12 @@ import { setTimeout as delay } from "node:timers/promises";
 import { Cluster, type ClusterNode, waitUntil } from "../support/cluster.ts";
 import { WRITERS_SCHEMA } from "../support/writers.ts";
 
-const LOCK_MS = 12_000;
+const LOCK_MS = 30_000;
 const REMOTE_ROWS = 2_000;
 /** A client whose event loop stands still is given up within two of these. */
 const SERVER = { config: 'ping_interval: "1s"\nping_max: 1' };
 
-Deno.test("remote changes wait for a write lock of twelve seconds: the node lives, says so once, applies them", async () => {
+Deno.test("remote changes wait for a write lock of thirty seconds: the node lives, says so once, applies them", async () => {
   await using cluster = await Cluster.start({ nodes: 2, schema: WRITERS_SCHEMA, server: SERVER });
   const [writing, locked] = [cluster.node(1), cluster.node(2)];
   locked.sql("BEGIN IMMEDIATE; INSERT INTO t (id, v) VALUES (1, 'of the application')");
@@ -26,7 +26,7 @@ Deno.test("remote changes wait for a write lock of twelve seconds: the node live
   await cluster.converge();
   assert.equal(countRows(locked), REMOTE_ROWS + 1);
   await locked.waitForLog(
-    / INFO {2}the database's write lock is free again, remote changes are applied seconds=1\d/,
+    / INFO {2}the database's write lock is free again, remote changes are applied seconds=(29|3\d)/,
   );
   assert.equal(locked.log.match(/holds the database's write lock/g)?.length, 1);
   assert.doesNotMatch(locked.log, /lost the connection/);
