@@ -27,8 +27,8 @@ export interface WebdavPlace {
 /** How long the removal of an unfinished object may take when the writing was given up. */
 const TIDY_TIMEOUT_MS = 5_000;
 
-const MOVE_TRIES = 30;
-const MOVE_RETRY_MS = 100;
+const LOCKED_TRIES = 30;
+const LOCKED_RETRY_MS = 100;
 
 const PROPERTIES = '<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop>' +
   "<resourcetype/><getcontentlength/><getlastmodified/></prop></propfind>";
@@ -144,7 +144,7 @@ export class WebdavStore implements Backend {
     }
     for (const url of missing.reverse()) {
       // 405: another writer has made it meanwhile.
-      await this.#ask({ method: "MKCOL", signal, expected: [201, 405] }, url);
+      await this.#askUnlocked({ method: "MKCOL", signal, expected: [201, 405] }, url);
     }
   }
 
@@ -154,15 +154,19 @@ export class WebdavStore implements Backend {
     return await this.#ask(request, url) === 207;
   }
 
-  /** Servers lock what is being moved, so that one of two writers may have to wait for the other. */
   async #move(from: string, to: string, signal: AbortSignal): Promise<void> {
     const headers = { destination: this.#url(to), overwrite: "T" };
-    const request = { method: "MOVE", name: from, signal, headers };
-    for (let tries = 1; tries < MOVE_TRIES; tries++) {
-      if (await this.#ask({ ...request, expected: [200, 201, 204, 423] }) !== 423) return;
-      await delay(MOVE_RETRY_MS, undefined, { signal });
+    await this.#askUnlocked({ method: "MOVE", name: from, signal, headers, expected: [200, 201, 204] });
+  }
+
+  /** Servers lock what they change (423), so that one of two writers may have to wait for the other. */
+  async #askUnlocked(request: Request, url?: string): Promise<void> {
+    const { expected } = request;
+    for (let tries = 1; tries < LOCKED_TRIES; tries++) {
+      if (await this.#ask({ ...request, expected: [...expected, 423] }, url) !== 423) return;
+      await delay(LOCKED_RETRY_MS, undefined, { signal: request.signal });
     }
-    await this.#ask({ ...request, expected: [200, 201, 204] });
+    await this.#ask(request, url);
   }
 
   /** The status of the answer, whose body is of no interest. */

@@ -127,12 +127,19 @@ export const APPLYING_FAULTS: readonly Fault[] = [
   },
   {
     name: "backfill shields its rows",
-    changes: [{
-      file: PENDING,
-      find:
-        "return some(this.#rows.get(tableId)?.get(identity), (entry) => entry.kind !== entryKinds.backfill);",
-      replace: "return some(this.#rows.get(tableId)?.get(identity), () => true);",
-    }],
+    changes: [
+      {
+        file: PENDING,
+        find:
+          "return some(this.#rows.get(tableId)?.get(identity), (entry) => entry.kind !== entryKinds.backfill);",
+        replace: "return some(this.#rows.get(tableId)?.get(identity), () => true);",
+      },
+      {
+        file: BATCH,
+        find: "if (!isEcho) this.#pending.endBackfill(table.id, identity);",
+        replace: "void [isEcho, table, identity];",
+      },
+    ],
     within: { mode: "rollout" },
   },
   {
