@@ -1,6 +1,7 @@
 /** How a failure looks to the person who started Marmot, and the exit code that it ends with. */
 
 import { errorText, MarmotError } from "../errors.ts";
+import { joinLines } from "./text.ts";
 
 /** Done, or stopped by a signal. */
 export const EXIT_DONE = 0;
@@ -50,8 +51,4 @@ function causesOf(error: unknown): string[] {
     lines.push(`Caused by: ${errorText(cause)}`);
   }
   return lines;
-}
-
-function joinLines(lines: readonly string[]): string {
-  return lines.map((line) => `${line}\n`).join("");
 }

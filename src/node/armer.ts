@@ -5,9 +5,9 @@
 import type { ArmingReport } from "../db/capture/arming.ts";
 import { indexOverAutomaticKey } from "../db/capture/capture_triggers.ts";
 import type { Replica } from "../db/replica.ts";
-import { DatabaseBusyError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
 import type { Clock } from "../runtime/clock.ts";
+import { whileBusy } from "./while_busy.ts";
 
 const LOOK_INTERVAL_MS = 100;
 /** How often parked messages are tried though the schema did not move: events of a table that stays dropped end. */
@@ -22,8 +22,6 @@ const RETRY_TURN_MS = 500;
 const PAUSED_SLEEP_MS = 100;
 /** How often a pause is said again: one that was forgotten must not stay unseen. */
 const PAUSE_REMINDER_MS = 5 * 60_000;
-/** Between two tries while another connection holds the lock. */
-const BUSY_SLEEP_MS = { min: 2, max: 10 };
 
 export interface ArmerParts {
   readonly replica: Replica;
@@ -174,18 +172,8 @@ export class Armer {
   }
 
   /** Tries again while another connection holds the lock; undefined when the signal aborts meanwhile. */
-  async #whileBusy<T>(work: () => T, signal: AbortSignal): Promise<T | undefined> {
-    const { clock, random } = this.#parts;
-    while (!signal.aborted) {
-      try {
-        return work();
-      } catch (error) {
-        if (!(error instanceof DatabaseBusyError)) throw error;
-        const { min, max } = BUSY_SLEEP_MS;
-        await clock.sleep(min + (max - min) * random(), signal);
-      }
-    }
-    return undefined;
+  #whileBusy<T>(work: () => T, signal: AbortSignal): Promise<T | undefined> {
+    return whileBusy(work, { ...this.#parts, signal });
   }
 
   #say(report: ArmingReport): void {

@@ -5,13 +5,9 @@
  */
 import type { Echo } from "../db/capture/retained_entries.ts";
 import type { Replica } from "../db/replica.ts";
-import { DatabaseBusyError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
-import type { Clock } from "../runtime/clock.ts";
 import type { ChangeStreams, StreamState } from "../stream/change_streams.ts";
-
-/** Between two tries while another connection holds the lock. */
-const BUSY_SLEEP_MS = { min: 2, max: 10 };
+import { whileBusy, type WhileBusyParts } from "./while_busy.ts";
 
 /** Where a message stands, and when the server stored it. */
 type Place = Pick<Echo, "sequence" | "storedAt">;
@@ -19,18 +15,15 @@ type Place = Pick<Echo, "sequence" | "storedAt">;
 /** Before the first message. */
 const NOTHING: Place = { sequence: 0, storedAt: "" };
 
-export interface LostEndParts {
+export interface LostEndParts extends WhileBusyParts {
   readonly replica: Replica;
   readonly streams: ChangeStreams;
-  readonly clock: Clock;
-  readonly random: () => number;
   readonly log: Log;
-  readonly signal: AbortSignal;
 }
 
 /** Goes back in a shard's stream. Throws when the broker does not answer. */
 export async function goBack(shard: number, parts: LostEndParts): Promise<void> {
-  const { replica, streams, clock, random, log, signal } = parts;
+  const { replica, streams, log } = parts;
   const state = await streams.describe(shard);
   const before = replica.positions.get(state.name);
   const isMadeAnew = before.createdAt !== state.createdAt;
@@ -39,22 +32,15 @@ export async function goBack(shard: number, parts: LostEndParts): Promise<void> 
       sequence <= state.lastSequence && (await streams.messageAt(shard, sequence))?.storedAt === storedAt,
   });
   const { sequence: cursor, storedAt } = await findCursor(shard, { ...parts, state, agreed });
-  while (!signal.aborted) {
-    try {
-      const position = { name: state.name, createdAt: state.createdAt, cursor, storedAt };
-      const rows = replica.goBack(position, agreed.sequence);
-      log.error(
-        isMadeAnew
-          ? "the broker has lost a stream: it was made anew, this node's own changes go again"
-          : "the broker has lost the end of a stream: it was rolled back, this node's own changes behind it go again",
-        { stream: state.name, hadRead: before.cursor, readsFrom: cursor + 1, rows },
-      );
-      return;
-    } catch (error) {
-      if (!(error instanceof DatabaseBusyError)) throw error;
-      await clock.sleep(BUSY_SLEEP_MS.min + random() * (BUSY_SLEEP_MS.max - BUSY_SLEEP_MS.min), signal);
-    }
-  }
+  const position = { name: state.name, createdAt: state.createdAt, cursor, storedAt };
+  const rows = await whileBusy(() => replica.goBack(position, agreed.sequence), parts);
+  if (rows === undefined) return;
+  log.error(
+    isMadeAnew
+      ? "the broker has lost a stream: it was made anew, this node's own changes go again"
+      : "the broker has lost the end of a stream: it was rolled back, this node's own changes behind it go again",
+    { stream: state.name, hadRead: before.cursor, readsFrom: cursor + 1, rows },
+  );
 }
 
 /** The last echo that still stands where it was read. A stream only loses its end. */

@@ -27,8 +27,8 @@ export async function replaceFile(path: string, content: Uint8Array): Promise<vo
   await syncFolder(dirname(path));
 }
 
-/** The rename itself is on disk only once its folder is; Windows can't open folders and needs no such step. */
-async function syncFolder(path: string): Promise<void> {
+/** Makes a rename last: it is on disk only once its folder is. Windows can't open folders and needs no such step. */
+export async function syncFolder(path: string): Promise<void> {
   if (process.platform === "win32") return;
   const folder = await open(path, "r");
   try {

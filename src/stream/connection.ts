@@ -6,7 +6,7 @@
 import { type ConnectionOptions as LibraryOptions, errors, type NatsConnection } from "@nats-io/nats-core";
 import { setTimeout as delay } from "node:timers/promises";
 import { errorText, MarmotError } from "../errors.ts";
-import type { Log } from "../observability/log.ts";
+import { type Log, silentLog } from "../observability/log.ts";
 import { backoffDelayMs } from "../runtime/backoff.ts";
 import { type BrokerAddress, parseBrokerAddress } from "./broker_address.ts";
 import { connectToNats } from "./socket_transport.ts";
@@ -17,6 +17,8 @@ export const REQUEST_TIMEOUT_MS = 5_000;
 const PING_INTERVAL_MS = 5_000;
 const RETRY = { firstMs: 100, maxMs: 5_000 } as const;
 const WARN_INTERVAL_MS = 30_000;
+/** How long a command waits for a server. */
+const COMMAND_CONNECT_MS = 10_000;
 
 export interface ConnectionOptions {
   /** NATS URLs, each of which may be a list with commas. */
@@ -37,6 +39,26 @@ export async function connect(options: ConnectionOptions): Promise<Connection> {
   const address = parseBrokerAddress(options.urls);
   const attempt = () => Connection.open(address, options);
   return await retryUntilDone(attempt, { ...options, event: "cannot connect to NATS, trying again" });
+}
+
+/**
+ * Connects as a command does, which is no node and has not all day: within 10 s, in silence. Throws MarmotError with the
+ * hint where no server is there by then, else as connect does.
+ */
+export async function connectSoon(
+  { urls, stop, hint }: { urls: readonly string[]; stop: AbortSignal; hint: string },
+): Promise<Connection> {
+  const late = AbortSignal.timeout(COMMAND_CONNECT_MS);
+  const signal = AbortSignal.any([stop, late]);
+  try {
+    return await connect({ urls, nodeId: 0n, log: silentLog, signal, random: Math.random });
+  } catch (error) {
+    if (stop.aborted || !late.aborted || error instanceof MarmotError) throw error;
+    throw new MarmotError("broker", `Cannot connect to NATS within ${COMMAND_CONNECT_MS / 1000} s`, {
+      hint,
+      cause: error,
+    });
+  }
 }
 
 export interface RetryOptions extends Pick<ConnectionOptions, "log" | "signal" | "random"> {

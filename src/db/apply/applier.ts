@@ -195,8 +195,7 @@ export class Applier {
       return undefined;
     }
     if (isOwnRun(this.#parts.applicant, envelope)) outcome.echoes.push({ stream, number: envelope.number });
-    if (envelope.parts === 1) this.#messageParts.endUnfinished(stream, envelope.origin);
-    const bytes = envelope.parts === 1 ? envelope.body : this.#messageParts.take(stream, envelope);
+    const bytes = this.#messageParts.take(stream, envelope);
     if (!bytes) return undefined;
     const body = decodeBody(bytes);
     assertTableName(body.table);

@@ -4,7 +4,6 @@
  * publish parts under ever new origins.
  */
 import { MalformedMessageError } from "../../errors.ts";
-import type { NodeId } from "../../wire/batch.ts";
 import type { Envelope } from "../../wire/batch_codec.ts";
 import type { Value } from "../../wire/value.ts";
 import type { Connection } from "../connection.ts";
@@ -32,13 +31,17 @@ export class MessageParts {
   ) {}
 
   /**
-   * Takes one part. Returns the whole body when this was the last part of a whole set, else undefined. A part whose
-   * predecessors are not all here is dropped: its origin publishes the row again. Throws MalformedMessageError for a
+   * Takes a message. Returns the whole body when it is whole by itself or the last part of a whole set, else undefined. A
+   * part whose predecessors are not all here is dropped: its origin publishes the row again. Throws MalformedMessageError for a
    * body that no table can hold.
    */
   take(stream: string, envelope: Envelope): Uint8Array | undefined {
     const { connection } = this;
-    const owner: Value[] = [stream, envelope.origin.toString()];
+    const owner = [stream, envelope.origin.toString()];
+    if (envelope.parts === 1) {
+      if (this.#unfinished().has(owner.join())) this.#delete(owner);
+      return envelope.body;
+    }
     if (envelope.part === 0) this.#delete(owner);
     else if (!this.#isNext(owner, envelope)) {
       this.#delete(owner);
@@ -58,12 +61,6 @@ export class MessageParts {
     ).all(owner);
     this.#delete(owner);
     return concatenate(bodies.map((row) => row[0]).filter((body) => body instanceof Uint8Array));
-  }
-
-  /** Takes note of a message that is no part: what its origin has begun and not finished is void. */
-  endUnfinished(stream: string, origin: NodeId): void {
-    const owner = [stream, origin.toString()];
-    if (this.#unfinished().has(owner.join())) this.#delete(owner);
   }
 
   /** To be called when a transaction was rolled back. */

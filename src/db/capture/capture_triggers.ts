@@ -4,6 +4,7 @@
  * other rows than the one with the new key (by UNIQUE indexes, by a rowid that is not the key) also has BEFORE
  * triggers, which log those rows as victims.
  */
+import { columnAt } from "../rows/row_access.ts";
 import { foldName, MARMOT_PREFIX, quoteIdentifier } from "../schema/identifiers.ts";
 import { wordsOf } from "../schema/index_definition.ts";
 import { type Column, keyTermSql, type TableSchema, type UniqueIndex } from "../schema/schema.ts";
@@ -169,10 +170,4 @@ function updatedColumns(table: TableSchema): string {
   if (table.uniqueIndexes.some((index) => index.positions === null)) return "";
   const positions = new Set(table.uniqueIndexes.flatMap((index) => index.positions ?? []));
   return ` OF ${[...positions].map((position) => columnAt(table, position).sql).join(", ")}`;
-}
-
-function columnAt(table: TableSchema, position: number): Column {
-  const column = table.columns[position];
-  if (!column) throw new RangeError(`table ${table.name} has no column at ${position}`);
-  return column;
 }

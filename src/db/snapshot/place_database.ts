@@ -3,10 +3,9 @@
  * meets nothing or all of it; and never by replacing a file that an application may hold open.
  */
 import { existsSync, linkSync, renameSync, rmSync, statSync } from "node:fs";
-import { open } from "node:fs/promises";
 import { dirname } from "node:path";
-import process from "node:process";
 import { errorText, MarmotError } from "../../errors.ts";
+import { syncFolder } from "../../runtime/atomic_file.ts";
 import { openDatabase, openDatabaseReadOnly } from "../open_database.ts";
 
 const BUSY_TIMEOUT_MS = 5000;
@@ -91,15 +90,5 @@ function assertPageSize(from: string, to: string): void {
   } finally {
     source.close();
     target.close();
-  }
-}
-
-async function syncFolder(path: string): Promise<void> {
-  if (process.platform === "win32") return;
-  const folder = await open(path, "r");
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
   }
 }

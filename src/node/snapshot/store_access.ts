@@ -1,13 +1,9 @@
 /** The snapshot store as commands use it: opened for one purpose, with a connection to NATS where one is needed. */
 import process from "node:process";
-import { MarmotError } from "../../errors.ts";
-import { silentLog } from "../../observability/log.ts";
 import { openSnapshotStore } from "../../snapshot/open_snapshot_store.ts";
 import type { SnapshotStore } from "../../snapshot/snapshot_store.ts";
 import type { SnapshotPlace } from "../../snapshot/snapshot_url.ts";
-import { connect, type Connection } from "../../stream/connection.ts";
-
-const CONNECT_MS = 10_000;
+import { type Connection, connectSoon } from "../../stream/connection.ts";
 
 export interface StoreAccessOptions {
   readonly natsUrls: readonly string[];
@@ -33,7 +29,12 @@ export async function withStore<T>(
   work: (store: SnapshotStore, connection: () => Promise<Connection>) => Promise<T>,
 ): Promise<T> {
   let connecting: Promise<Connection> | undefined;
-  const connection = () => connecting ??= connectSoon(options);
+  const connection = () =>
+    connecting ??= connectSoon({
+      urls: options.natsUrls,
+      stop: options.stop,
+      hint: "Check -nats-url, and that the server runs.",
+    });
   try {
     const store = await openStore(options, connection);
     try {
@@ -43,21 +44,5 @@ export async function withStore<T>(
     }
   } finally {
     await connecting?.then((made) => made.close(), () => {});
-  }
-}
-
-async function connectSoon(
-  { natsUrls, stop }: StoreAccessOptions & { stop: AbortSignal },
-): Promise<Connection> {
-  const late = AbortSignal.timeout(CONNECT_MS);
-  const signal = AbortSignal.any([stop, late]);
-  try {
-    return await connect({ urls: natsUrls, nodeId: 0n, log: silentLog, signal, random: Math.random });
-  } catch (error) {
-    if (stop.aborted || !late.aborted || error instanceof MarmotError) throw error;
-    throw new MarmotError("broker", `Cannot connect to NATS within ${CONNECT_MS / 1000} s`, {
-      hint: "Check -nats-url, and that the server runs.",
-      cause: error,
-    });
   }
 }

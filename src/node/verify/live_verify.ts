@@ -4,15 +4,13 @@
  */
 import project from "../../../deno.json" with { type: "json" };
 import { errorText, MarmotError } from "../../errors.ts";
-import { silentLog } from "../../observability/log.ts";
-import { connect } from "../../stream/connection.ts";
+import { connectSoon } from "../../stream/connection.ts";
 import { NodeQuestions } from "../../stream/node_questions.ts";
 import { compareSources, type LostCopy, type VerifyReport } from "./comparison.ts";
 import { NodeSource } from "./node_source.ts";
 import { type Cursors, decodeHello, encodeJson, type Hello, VERIFY_PROTOCOL } from "./verify_protocol.ts";
 import { SourceLostError } from "./verify_source.ts";
 
-const CONNECT_MS = 10_000;
 /** How long nodes have to say that they are there. */
 const HELLO_MS = 2_000;
 
@@ -26,7 +24,12 @@ export interface LiveVerifyOptions {
 
 /** Throws MarmotError where no comparison comes about. */
 export async function verifyNodes(options: LiveVerifyOptions): Promise<VerifyReport> {
-  const questions = new NodeQuestions(await connectSoon(options), options.streamPrefix);
+  const connection = await connectSoon({
+    urls: options.natsUrls,
+    stop: options.stop,
+    hint: "Check -nats-url, and that the server runs; -against compares with a file, without NATS.",
+  });
+  const questions = new NodeQuestions(connection, options.streamPrefix);
   const sources: NodeSource[] = [];
   try {
     const { nodes, lost } = chooseNodes(await findNodes(questions));
@@ -52,20 +55,6 @@ function absentNodes({ copies, lost }: VerifyReport): string[] {
   const asked = new Set([...copies, ...lost].map(({ name }) => name));
   const written = new Set(copies.flatMap(({ origins }) => origins));
   return [...written].filter((node) => !asked.has(`node ${node}`)).sort();
-}
-
-async function connectSoon({ natsUrls, stop }: LiveVerifyOptions) {
-  const late = AbortSignal.timeout(CONNECT_MS);
-  const signal = AbortSignal.any([stop, late]);
-  try {
-    return await connect({ urls: natsUrls, nodeId: 0n, log: silentLog, signal, random: Math.random });
-  } catch (error) {
-    if (stop.aborted || !late.aborted || error instanceof MarmotError) throw error;
-    throw new MarmotError("broker", `Cannot connect to NATS within ${CONNECT_MS / 1000} s`, {
-      hint: "Check -nats-url, and that the server runs; -against compares with a file, without NATS.",
-      cause: error,
-    });
-  }
 }
 
 async function findNodes(questions: NodeQuestions): Promise<Hello[]> {

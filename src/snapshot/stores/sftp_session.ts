@@ -303,7 +303,8 @@ function isEndOfFile(error: Error | null | undefined): boolean {
   return error instanceof Error && "code" in error && error.code === 1;
 }
 
-function undefinedIfMissing(error: unknown): undefined {
+/** For what may not be there: undefined where it is not, every other error is thrown again. */
+export function undefinedIfMissing(error: unknown): undefined {
   if (!(error instanceof Error && "code" in error && error.code === SftpStatus.noSuchFile)) throw error;
 }
 

@@ -13,7 +13,7 @@ import {
   temporaryName,
   type WriteOptions,
 } from "./backend.ts";
-import { type SftpServer, SftpSession, SftpStatus } from "./sftp_session.ts";
+import { type SftpServer, SftpSession, SftpStatus, undefinedIfMissing } from "./sftp_session.ts";
 
 export interface SftpPlace extends SftpServer {
   /** Absolute, or relative to the folder in which a session begins. */
@@ -242,8 +242,4 @@ class SftpContent implements AsyncIterableIterator<Uint8Array> {
     }
     return piece.subarray(0, filled);
   }
-}
-
-function undefinedIfMissing(error: unknown): undefined {
-  if (!(error instanceof Error && "code" in error && error.code === SftpStatus.noSuchFile)) throw error;
 }
