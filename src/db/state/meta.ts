@@ -16,7 +16,8 @@ export type MetaName =
   | "paused"
   | "pause_top"
   | "operator_request"
-  | "last_image";
+  | "last_image"
+  | "merge_wish";
 
 export function readMeta(connection: Connection, name: MetaName): Value | undefined {
   return connection.statement("SELECT value FROM __marmot__meta WHERE name = ?").get([name])?.[0];
