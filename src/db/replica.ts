@@ -65,6 +65,8 @@ export interface ReplicaOptions {
   readonly hasImages?: boolean;
 }
 
+const ALL_KEYS = { after: null, upTo: null };
+
 export class Replica {
   readonly connection: Connection;
   readonly nodeId: NodeId;
@@ -365,6 +367,13 @@ export class Replica {
   isMergeWished(stream: string): boolean {
     const { connection } = this;
     return readMerging(connection).includes(stream) || readMergeWish(connection).includes(stream);
+  }
+
+  /** Whether none of a stream was ever read here, though there are rows in these tables: nobody knows where they come from. */
+  isStrangerTo(stream: string, tables: readonly ArmedTable[]): boolean {
+    const { createdAt, cursor } = this.positions.get(stream);
+    return createdAt === "" && cursor === 0 &&
+      tables.some(({ ranges }) => ranges.keys(ALL_KEYS, 1).length > 0);
   }
 
   /** Forgets that the operator wants a snapshot of a stream; false where none is wished, or it has begun to be taken over. */

@@ -163,6 +163,8 @@ export class LateMerge implements LateStreams {
   ): Promise<string | undefined> {
     const { replica, publisher, log, clock } = this.#parts;
     const startMs = clock.nowMs();
+    const tables = replica.tables.all().filter((table) => this.#router.shardsOf(table).includes(shard));
+    if (!replica.isMergeWished(state.name) && replica.isStrangerTo(state.name, tables)) return STRANGER;
     const request = {
       stream: state.name,
       savedBy,
@@ -213,6 +215,9 @@ export class LateMerge implements LateStreams {
 }
 
 const NO_SNAPSHOT = "there is no snapshot";
+const STRANGER =
+  "this database has rows and has never read the stream: a snapshot would replace them. Start with an empty database, or say " +
+  "marmot resync -from snapshot";
 const STOPPING = "the node is stopping";
 
 /** Why a node cannot read a stream on from where a snapshot ends; undefined where it can. */
