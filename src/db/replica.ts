@@ -65,7 +65,8 @@ export interface ReplicaOptions {
   readonly hasImages?: boolean;
 }
 
-const ALL_KEYS = { after: null, upTo: null };
+/** Keys that are looked at together. */
+const PAGE = 500;
 
 export class Replica {
   readonly connection: Connection;
@@ -198,6 +199,11 @@ export class Replica {
     const isNew = version !== this.#dataVersion;
     this.#dataVersion = version;
     return isNew;
+  }
+
+  /** The version of the schema that the tables were armed for. */
+  get armedVersion(): number {
+    return this.#schemaVersion;
   }
 
   /** Whether the schema is another than the tables were armed for. */
@@ -369,11 +375,27 @@ export class Replica {
     return readMerging(connection).includes(stream) || readMergeWish(connection).includes(stream);
   }
 
-  /** Whether none of a stream was ever read here, though there are rows in these tables: nobody knows where they come from. */
-  isStrangerTo(stream: string, tables: readonly ArmedTable[]): boolean {
-    const { createdAt, cursor } = this.positions.get(stream);
-    return createdAt === "" && cursor === 0 &&
-      tables.some(({ ranges }) => ranges.keys(ALL_KEYS, 1).length > 0);
+  /**
+   * Whether no stream was ever read here, though there are rows that are not about to be published: nobody knows where
+   * they come from.
+   */
+  isStranger(): boolean {
+    if (!this.positions.isEmpty) return false;
+    return this.connection.read(() => {
+      this.#pending.load();
+      return this.tables.all().some((table) => this.#hasForeignRow(table));
+    });
+  }
+
+  #hasForeignRow(table: ArmedTable): boolean {
+    const { ranges, rows, id } = table;
+    for (let after: readonly Value[] | null = null;;) {
+      const keys = ranges.keys({ after, upTo: null }, PAGE);
+      if (keys.some((key) => !this.#pending.isCovered(id, rows.identityOf(key), Infinity))) return true;
+      const last = keys.at(-1);
+      if (!last || keys.length < PAGE) return false;
+      after = last;
+    }
   }
 
   /** Forgets that the operator wants a snapshot of a stream; false where none is wished, or it has begun to be taken over. */

@@ -10,6 +10,7 @@ import { openSnapshot } from "../../db/snapshot/open_snapshot.ts";
 import type { StreamPosition } from "../../db/state/stream_positions.ts";
 import { errorText, MarmotError, SchemaMismatchError } from "../../errors.ts";
 import type { Log } from "../../observability/log.ts";
+import { DamagedSnapshotError } from "../../snapshot/packed_file.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { Wakeup } from "../../runtime/wakeup.ts";
 import type { StreamState } from "../../stream/change_streams.ts";
@@ -63,6 +64,8 @@ export class LateMerge implements LateStreams {
   readonly #router: Router;
   readonly #wakeup = new Wakeup();
   #late: LateStream[] = [];
+  /** By snapshot and stream. */
+  readonly #refused = new Map<string, { readonly reason: string; readonly schema: number }>();
 
   constructor(parts: LateMergeParts) {
     this.#parts = parts;
@@ -96,7 +99,8 @@ export class LateMerge implements LateStreams {
     try {
       for (const snapshot of await this.#parts.snapshots.list(signal)) {
         const fitting = [...left.keys()].filter((stream) => {
-          const misfit = judgePlace(snapshot, stream.state);
+          const misfit = judgePlace(snapshot, stream.state) ?? this.#checkStranger(stream) ??
+            this.#refusal(snapshot, stream);
           if (misfit !== undefined) left.set(stream, misfit);
           return misfit === undefined;
         });
@@ -124,6 +128,22 @@ export class LateMerge implements LateStreams {
     return undefined;
   }
 
+  /** Why a snapshot cannot be taken over, where that is known from before: it is not fetched again and again. */
+  #refusal({ name }: SavedSnapshot, { state }: LateStream): string | undefined {
+    const known = this.#refused.get(`${name} ${state.name}`);
+    return known?.schema === this.#parts.replica.armedVersion ? known.reason : undefined;
+  }
+
+  #refuse({ name }: SavedSnapshot, { state }: LateStream, reason: string): void {
+    this.#refused.set(`${name} ${state.name}`, { reason, schema: this.#parts.replica.armedVersion });
+  }
+
+  /** Rows that never were any node's but this one's must not be deleted without being asked for. */
+  #checkStranger({ state }: LateStream): string | undefined {
+    const { replica } = this.#parts;
+    return !replica.isMergeWished(state.name) && replica.isStranger() ? STRANGER : undefined;
+  }
+
   /** Takes streams over from a snapshot; those that are done leave `left`. */
   async #mergeFrom(
     snapshot: SavedSnapshot,
@@ -140,15 +160,22 @@ export class LateMerge implements LateStreams {
       saved.arm();
       for (const stream of late) {
         const reason = await this.#mergeStream(stream, { saved, savedBy: snapshot.savedBy, signal });
-        if (reason !== undefined) left.set(stream, reason);
-        else {
+        if (reason !== undefined) {
+          left.set(stream, reason);
+          this.#refuse(snapshot, stream, reason);
+        } else {
           left.delete(stream);
           stream.end(undefined);
         }
       }
     } catch (error) {
       if (!(error instanceof MarmotError) || error.code === "identity") throw error;
-      for (const stream of late) if (left.has(stream)) left.set(stream, `${snapshot.name}: ${error.message}`);
+      for (const stream of late) {
+        if (!left.has(stream)) continue;
+        const reason = `${snapshot.name}: ${error.message}`;
+        left.set(stream, reason);
+        if (error instanceof DamagedSnapshotError) this.#refuse(snapshot, stream, reason);
+      }
       log.warn("this snapshot cannot be taken over", { snapshot: snapshot.name, reason: error.message });
     } finally {
       saved?.close();
@@ -163,8 +190,6 @@ export class LateMerge implements LateStreams {
   ): Promise<string | undefined> {
     const { replica, publisher, log, clock } = this.#parts;
     const startMs = clock.nowMs();
-    const tables = replica.tables.all().filter((table) => this.#router.shardsOf(table).includes(shard));
-    if (!replica.isMergeWished(state.name) && replica.isStrangerTo(state.name, tables)) return STRANGER;
     const request = {
       stream: state.name,
       savedBy,
@@ -216,7 +241,7 @@ export class LateMerge implements LateStreams {
 
 const NO_SNAPSHOT = "there is no snapshot";
 const STRANGER =
-  "this database has rows and has never read the stream: a snapshot would replace them. Start with an empty database, or say " +
+  "this database has rows and has never read a stream: a snapshot would replace them. Start with an empty database, or say " +
   "marmot resync -from snapshot";
 const STOPPING = "the node is stopping";
 
