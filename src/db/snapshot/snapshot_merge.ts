@@ -19,6 +19,7 @@ import type { Connection } from "../connection.ts";
 import type { ArmedTable, ArmedTables } from "../rows/armed_tables.ts";
 import type { DueImages } from "../state/due_images.ts";
 import { beginMerging, endMerging } from "../state/merge_wish.ts";
+import { entryKinds } from "../state/state_tables.ts";
 import type { StreamPositions } from "../state/stream_positions.ts";
 import { type DifferentRows, TableDifference } from "./table_difference.ts";
 
@@ -136,7 +137,8 @@ export class SnapshotMerge {
     for (let from = after; from < upTo;) {
       const entries = log.read(from, SETTLE_PAGE);
       for (const entry of entries) {
-        if (entry.id > upTo || entry.tableId !== tableId) continue;
+        // Backfill may have been held back.
+        if (entry.id > upTo || entry.tableId !== tableId || entry.kind === entryKinds.backfill) continue;
         const key = entry.key.slice(0, table.schema.key.length);
         if (!this.#request.isOfStream(table, key)) continue;
         const identity = table.rows.identityOf(key);

@@ -23,6 +23,8 @@ import { whileBusy } from "../while_busy.ts";
 /** Streams are found to be late one after the other: what comes within this time is done with one download. */
 const GATHER_MS = 200;
 const SAY_PROGRESS_MS = 5000;
+/** A snapshot that could not be fetched, as on a full disk, is not fetched again before that. */
+const FETCH_AGAIN_MS = 30_000;
 
 export interface SavedSnapshot {
   readonly name: string;
@@ -59,13 +61,26 @@ interface LateStream {
   readonly end: (reason: string | undefined) => void;
 }
 
+interface Refused {
+  readonly reason: string;
+  /** Whether it stays so as long as the schema does. */
+  readonly isFinal: boolean;
+}
+
+/** Why a snapshot is not taken, for which schema, and until when. */
+interface Refusal {
+  readonly reason: string;
+  readonly schema: number;
+  readonly untilMs: number;
+}
+
 export class LateMerge implements LateStreams {
   readonly #parts: LateMergeParts;
   readonly #router: Router;
   readonly #wakeup = new Wakeup();
   #late: LateStream[] = [];
   /** By snapshot and stream. */
-  readonly #refused = new Map<string, { readonly reason: string; readonly schema: number }>();
+  readonly #refused = new Map<string, Refusal>();
 
   constructor(parts: LateMergeParts) {
     this.#parts = parts;
@@ -131,11 +146,15 @@ export class LateMerge implements LateStreams {
   /** Why a snapshot cannot be taken over, where that is known from before: it is not fetched again and again. */
   #refusal({ name }: SavedSnapshot, { state }: LateStream): string | undefined {
     const known = this.#refused.get(`${name} ${state.name}`);
-    return known?.schema === this.#parts.replica.armedVersion ? known.reason : undefined;
+    const { replica, clock } = this.#parts;
+    const isStill = known?.schema === replica.armedVersion && clock.nowMs() < known.untilMs;
+    return isStill ? known.reason : undefined;
   }
 
-  #refuse({ name }: SavedSnapshot, { state }: LateStream, reason: string): void {
-    this.#refused.set(`${name} ${state.name}`, { reason, schema: this.#parts.replica.armedVersion });
+  #refuse({ name }: SavedSnapshot, { state }: LateStream, { reason, isFinal }: Refused): void {
+    const { replica, clock } = this.#parts;
+    const untilMs = isFinal ? Infinity : clock.nowMs() + FETCH_AGAIN_MS;
+    this.#refused.set(`${name} ${state.name}`, { reason, schema: replica.armedVersion, untilMs });
   }
 
   /** Rows that never were any node's but this one's must not be deleted without being asked for. */
@@ -162,7 +181,7 @@ export class LateMerge implements LateStreams {
         const reason = await this.#mergeStream(stream, { saved, savedBy: snapshot.savedBy, signal });
         if (reason !== undefined) {
           left.set(stream, reason);
-          this.#refuse(snapshot, stream, reason);
+          this.#refuse(snapshot, stream, { reason, isFinal: true });
         } else {
           left.delete(stream);
           stream.end(undefined);
@@ -174,7 +193,7 @@ export class LateMerge implements LateStreams {
         if (!left.has(stream)) continue;
         const reason = `${snapshot.name}: ${error.message}`;
         left.set(stream, reason);
-        if (error instanceof DamagedSnapshotError) this.#refuse(snapshot, stream, reason);
+        this.#refuse(snapshot, stream, { reason, isFinal: error instanceof DamagedSnapshotError });
       }
       log.warn("this snapshot cannot be taken over", { snapshot: snapshot.name, reason: error.message });
     } finally {
