@@ -98,7 +98,12 @@ export class MemoryStreams implements ChangeStreams {
 
   async *read(shard: number, fromSequence: number, signal: AbortSignal): AsyncIterable<StoredMessage> {
     const session = this.#session;
-    await this.#ask(() => undefined);
+    await this.#ask(() => {
+      const last = this.#server.lastSequence(shard);
+      if (last + 1 < fromSequence) {
+        throw new Error(`the stream ends at ${last}, before sequence ${fromSequence}`);
+      }
+    });
     for (let next = fromSequence; !signal.aborted;) {
       const message = this.isStalled ? undefined : this.#server.at(shard, next);
       if (message) await this.#pause();
@@ -175,7 +180,14 @@ export class MemoryStreams implements ChangeStreams {
     return new Promise((resolve, reject) =>
       this.#life.after(
         this.#latencyMs(),
-        () => this.isCutOff ? reject(new Error("no connection")) : resolve(answer()),
+        () => {
+          try {
+            if (this.isCutOff) throw new Error("no connection");
+            resolve(answer());
+          } catch (error) {
+            reject(error);
+          }
+        },
       )
     );
   }
