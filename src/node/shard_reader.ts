@@ -10,7 +10,7 @@ import { backoffDelayMs } from "../runtime/backoff.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { ChangeStreams, StreamState } from "../stream/change_streams.ts";
 import type { ApplyLoop } from "./apply_loop.ts";
-import { checkContinuity } from "./continuity.ts";
+import { checkContinuity, type Continuity } from "./continuity.ts";
 import { goBack } from "./lost_end.ts";
 
 const BACKOFF = { firstMs: 50, maxMs: 5000 };
@@ -47,8 +47,8 @@ export class ShardReader {
   readonly #shard: number;
   /** Name of the stream, once the broker has told it. */
   #stream: string | undefined;
-  /** Whether messages behind the cursor are missing, or a snapshot is to be taken over. */
-  #isStopped = false;
+  /** Whether the stream is known to go on behind the cursor: not before reading stands, nor where messages are missing. */
+  #isGoingOn = false;
   #isSaid = false;
   #reading = new AbortController();
 
@@ -57,10 +57,9 @@ export class ShardReader {
     this.#parts = parts;
   }
 
-  /** Last sequence that was applied; undefined as long as messages are missing behind it, or it is not known. */
+  /** Last sequence that was applied; undefined as long as it is not known that the stream goes on behind it. */
   get cursor(): number | undefined {
-    const isGoingOn = this.#stream !== undefined && !this.#isStopped;
-    return isGoingOn ? this.#parts.replica.positions.get(this.#stream ?? "").cursor : undefined;
+    return this.#isGoingOn ? this.#parts.replica.positions.get(this.#stream ?? "").cursor : undefined;
   }
 
   /** Name of the stream, undefined before the broker has told it. */
@@ -86,13 +85,13 @@ export class ShardReader {
 
   /** Reads until the broker fails, which throws. False if messages that were not read are gone. */
   async #readOn(signal: AbortSignal): Promise<boolean> {
-    const { streams, applyLoop, replica, log, onBegin } = this.#parts;
-    const positionOf = ({ name }: StreamState) => replica.positions.get(name);
-    let { continuity, state } = await checkContinuity(streams, this.#shard, positionOf);
+    const { streams, applyLoop, replica, log } = this.#parts;
+    this.#isGoingOn = false;
+    let { continuity, state } = await this.#check();
     if (continuity === "made-anew" || continuity === "rolled-back") {
       applyLoop.drop(this.#shard);
       await goBack(this.#shard, { ...this.#parts, signal });
-      ({ continuity, state } = await checkContinuity(streams, this.#shard, positionOf));
+      ({ continuity, state } = await this.#check());
     }
     if (this.#stream === undefined && this.#shard === 1) {
       log.info("a node that stays away for longer than the streams keep messages cannot catch up", {
@@ -103,20 +102,38 @@ export class ShardReader {
     if (continuity === "made-anew" || continuity === "rolled-back") {
       throw new Error("the stream changes again");
     }
-    this.#isStopped = continuity === "trimmed" || replica.isMergeWished(state.name);
+    const isStopped = continuity === "trimmed" || replica.isMergeWished(state.name);
     // Looked at once more afterwards: it may have taken long.
-    if (this.#isStopped) return await this.#catchUp(state, signal);
+    if (isStopped) return await this.#catchUp(state, signal);
     if (this.#isSaid) log.info("stream goes on", this.#placeOf(state));
     this.#isSaid = false;
-    applyLoop.begin(this.#shard, { stream: state.name, createdAt: state.createdAt });
-    onBegin(this.#shard);
+    // What still waits must not move the cursor behind which reading begins.
+    applyLoop.drop(this.#shard);
+    const next = replica.positions.get(state.name).cursor + 1;
     const reading = this.#reading = new AbortController();
     const ended = AbortSignal.any([signal, reading.signal]);
-    for await (const message of streams.read(this.#shard, positionOf(state).cursor + 1, ended)) {
+    for await (const message of streams.read(this.#shard, next, ended, () => this.#begin())) {
       const room = applyLoop.enqueue(message);
       if (room) await room;
     }
     return true;
+  }
+
+  /**
+   * Begins on a reading that stands. The stream may have lost something since it was looked at, or while: that is seen
+   * here, and what it loses from now on ends the reading.
+   */
+  async #begin(): Promise<void> {
+    const { continuity, state } = await this.#check();
+    if (continuity !== "continues") throw new Error("the stream changes again");
+    this.#parts.applyLoop.begin(this.#shard, { stream: state.name, createdAt: state.createdAt });
+    this.#isGoingOn = true;
+    this.#parts.onBegin(this.#shard);
+  }
+
+  #check(): Promise<{ continuity: Continuity; state: StreamState }> {
+    const { streams, replica } = this.#parts;
+    return checkContinuity(streams, this.#shard, ({ name }) => replica.positions.get(name));
   }
 
   /** To be called when a snapshot of the stream is to be taken over: reading begins anew. */

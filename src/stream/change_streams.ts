@@ -70,8 +70,15 @@ export interface ChangeStreams {
    * The stream's messages in order from a sequence on, then those that come, without end. It throws when
    * messages may have been missed (connection lost, consumer lost, stream gone): the caller checks continuity and
    * reads again. It ends without error when the signal aborts. At most a few thousand messages wait in memory.
+   * `onOpen` is called once whatever the stream loses from then on ends the reading. No message comes before it has
+   * resolved, and its failure ends the reading.
    */
-  read(shard: number, fromSequence: number, signal: AbortSignal): AsyncIterable<StoredMessage>;
+  read(
+    shard: number,
+    fromSequence: number,
+    signal: AbortSignal,
+    onOpen?: () => Promise<void>,
+  ): AsyncIterable<StoredMessage>;
   /** Sends what is in flight and closes; later calls throw. */
   close(): Promise<void>;
 }

@@ -162,7 +162,12 @@ export class JetStreamChangeStreams implements ChangeStreams {
     return message === null ? undefined : fetchedMessage(shard, message);
   }
 
-  async *read(shard: number, fromSequence: number, signal: AbortSignal): AsyncGenerator<StoredMessage> {
+  async *read(
+    shard: number,
+    fromSequence: number,
+    signal: AbortSignal,
+    onOpen?: () => Promise<void>,
+  ): AsyncGenerator<StoredMessage> {
     const stream = this.#stream(shard);
     try {
       this.#assertOpen();
@@ -174,7 +179,7 @@ export class JetStreamChangeStreams implements ChangeStreams {
         fromSequence,
         maxPayloadBytes: this.maxPayloadBytes,
       });
-      yield* reader.messages(signal);
+      yield* reader.messages(signal, onOpen);
     } catch (error) {
       throw brokerError(`read stream "${stream}" from sequence ${fromSequence}`, error);
     }

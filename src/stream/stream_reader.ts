@@ -67,8 +67,14 @@ export class StreamReader {
     this.#batchBytes = Math.max(BATCH_BYTES, options.maxPayloadBytes + OVERHEAD_BYTES);
   }
 
-  /** The messages from `fromSequence` on. Ends when the signal aborts, throws when any may have been missed. */
-  async *messages(signal: AbortSignal): AsyncGenerator<StoredMessage, void, void> {
+  /**
+   * The messages from `fromSequence` on. Ends when the signal aborts, throws when any may have been missed. Before the
+   * first, once its consumer is there, it waits for `onOpen`.
+   */
+  async *messages(
+    signal: AbortSignal,
+    onOpen: () => Promise<void> = () => Promise.resolve(),
+  ): AsyncGenerator<StoredMessage, void, void> {
     const stop = () => this.#queue.end();
     const lose = () => this.#queue.fail(this.#session.reason);
     signal.addEventListener("abort", stop, { once: true });
@@ -77,6 +83,7 @@ export class StreamReader {
       if (signal.aborted) return;
       this.#session.throwIfAborted();
       await this.#open(AbortSignal.any([signal, this.#session]));
+      await onOpen();
       for (;;) {
         this.#pull();
         const message = this.#queue.shift() ?? await this.#queue.next();

@@ -96,7 +96,12 @@ export class MemoryStreams implements ChangeStreams {
     });
   }
 
-  async *read(shard: number, fromSequence: number, signal: AbortSignal): AsyncIterable<StoredMessage> {
+  async *read(
+    shard: number,
+    fromSequence: number,
+    signal: AbortSignal,
+    onOpen: () => Promise<void> = () => Promise.resolve(),
+  ): AsyncIterable<StoredMessage> {
     const session = this.#session;
     await this.#ask(() => {
       const last = this.#server.lastSequence(shard);
@@ -104,6 +109,7 @@ export class MemoryStreams implements ChangeStreams {
         throw new Error(`the stream ends at ${last}, before sequence ${fromSequence}`);
       }
     });
+    await onOpen();
     for (let next = fromSequence; !signal.aborted;) {
       const message = this.isStalled ? undefined : this.#server.at(shard, next);
       if (message) await this.#pause();

@@ -193,6 +193,33 @@ export function changeStreamsContract(name: string, makeWorld: MakeWorld): void 
     assert.equal(await streams.messageAt(1, 1), undefined);
   });
 
+  clause("a reader is told that its reading stands before the first message comes", async (world) => {
+    const streams = await world.open();
+    await publishAll(streams, 1, ["a"]);
+    const seen: string[] = [];
+    const onOpen = async () => {
+      await streams.describe(1);
+      seen.push("open");
+    };
+    for await (const stored of streams.read(1, 1, new AbortController().signal, onOpen)) {
+      seen.push(textOf(stored));
+      break;
+    }
+    assert.deepEqual(seen, ["open", "a"]);
+    const refuse = () => Promise.reject(new Error("another stream"));
+    await assert.rejects(take(streams, { shard: 1, from: 1, count: 1, onOpen: refuse }), /another stream/);
+  });
+
+  clause("a stream that is made anew once a reading stands ends it", async (world) => {
+    const streams = await world.open();
+    await publishAll(streams, 1, ["a"]);
+    const onOpen = async () => {
+      await world.remake(1);
+      await publishAll(streams, 1, ["b"]);
+    };
+    await assert.rejects(take(streams, { shard: 1, from: 1, count: 1, onOpen }));
+  });
+
   clause("after closing every call throws, and so does a read that was under way", async (world) => {
     const streams = await world.open();
     const reading = readUntilItThrows(streams, 1, 1);
@@ -225,10 +252,15 @@ export async function publishAll(
 /** The next `count` messages from a sequence on. */
 export async function take(
   streams: ChangeStreams,
-  { shard, from, count }: { shard: number; from: number; count: number },
+  { shard, from, count, onOpen }: {
+    shard: number;
+    from: number;
+    count: number;
+    onOpen?: () => Promise<void>;
+  },
 ): Promise<StoredMessage[]> {
   const messages: StoredMessage[] = [];
-  for await (const stored of streams.read(shard, from, new AbortController().signal)) {
+  for await (const stored of streams.read(shard, from, new AbortController().signal, onOpen)) {
     messages.push(stored);
     if (messages.length === count) break;
   }

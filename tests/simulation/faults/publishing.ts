@@ -147,7 +147,11 @@ export const PUBLISHING_FAULTS: readonly Fault[] = [
   },
   {
     name: "a shard does not drain when its stream is read anew",
-    changes: [{ file: "src/node/shard_reader.ts", find: "    onBegin(this.#shard);\n", replace: "" }],
+    changes: [{
+      file: "src/node/shard_reader.ts",
+      find: "    this.#parts.onBegin(this.#shard);\n",
+      replace: "",
+    }],
     within: { mode: "unsafe broker" },
   },
   {

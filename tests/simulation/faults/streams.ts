@@ -61,6 +61,10 @@ export const STREAM_FAULTS: readonly Fault[] = [
       file: "src/node/apply_loop.ts",
       find: "    this.#queues.set(shard, { stream,",
       replace: "    if (this.#queues.has(shard)) return;\n    this.#queues.set(shard, { stream,",
+    }, {
+      file: "src/node/apply_loop.ts",
+      find: "    this.#queues.delete(shard);\n",
+      replace: "",
     }],
     within: { mode: "any" },
   },
