@@ -160,8 +160,9 @@ export class Publisher {
     for (const state of this.#shards) {
       if (state.phase === "reading" && this.#parts.cursorOf(state.shard) >= state.readTo) {
         state.sent.clear();
-        state.phase = state.checkedTo > 0 || this.#isImageDue(state.shard) ? "checked" : "open";
-        if (state.phase === "checked") this.#start(() => this.#publishChecked(state));
+        if (state.checkedTo > 0 || this.#isImageDue(state.shard)) {
+          this.#start(() => this.#publishChecked(state));
+        } else state.phase = "open";
         this.#isBehind = true;
       }
     }
@@ -224,7 +225,8 @@ export class Publisher {
   }
 
   async #publishChecked(state: ShardPublishing): Promise<void> {
-    if (!await this.#checked.publish(state, this.#signal)) return;
+    const signal = AbortSignal.any([this.#signal, state.beginChecking()]);
+    if (!await this.#checked.publish(state, signal) || signal.aborted) return;
     state.phase = "open";
     state.checkedTo = 0;
     this.#isBehind = true;

@@ -7,7 +7,8 @@
  *
  * Invariants: 1. Nothing is sent while draining or reading. 2. Entries up to `checkedTo` may be in the stream
  * already: they go one message at a time with the expected last sequence of their table's subject. 3. Numbers ascend in
- * a run, whatever fails. 4. What is in flight when a shard drains is forgotten: it goes again with fresh images.
+ * a run, whatever fails. 4. What is in flight when a shard drains is forgotten: it goes again with fresh images. 5. What
+ * waits in a phase "checked" ends with it: the shard may be checked again before it has noticed.
  */
 import { SentSets } from "./sent_sets.ts";
 
@@ -40,6 +41,7 @@ export class ShardPublishing {
   /** What is known of the changes in these messages. */
   readonly sent = new SentSets();
   #number = 0;
+  #checking = new AbortController();
 
   constructor(readonly shard: number, readonly maxInFlight: number) {}
 
@@ -48,6 +50,7 @@ export class ShardPublishing {
   /** Stops sending: what was sent is in doubt, and so is everything up to `highestId`. */
   drain(highestId: number): void {
     this.phase = "draining";
+    this.#checking.abort();
     this.drains++;
     this.readTo = Infinity;
     this.checkedTo = Math.max(this.checkedTo, highestId);
@@ -60,6 +63,13 @@ export class ShardPublishing {
     this.maxMessages = maxMessages;
     this.position = 0;
     this.unread.clear();
+  }
+
+  /** Begins to send doubtful entries, once the stream was read to its end. The signal aborts when the shard drains. */
+  beginChecking(): AbortSignal {
+    this.phase = "checked";
+    this.#checking = new AbortController();
+    return this.#checking.signal;
   }
 
   /** To be called with an own message that was read back. */

@@ -27,3 +27,24 @@ Deno.test("that publishing fails is said once, also by a node that has not publi
   await world.time.pass(3_000);
   assert.deepEqual([world.streams.failures, world.published, world.warnings], [0, 2, 2]);
 });
+
+Deno.test("what a shard checked before it had to drain does not end the check that begins after it", async () => {
+  using world = new PendingWorld();
+  const { streams } = world;
+  streams.holdsAnswers = true;
+  world.start();
+  await world.time.pass(100);
+  assert.equal(streams.held.length, 1);
+  world.insert(2);
+  streams.interrupt();
+  await world.time.pass(1_000);
+  assert.equal(streams.held.length, 2);
+  // The answer to the first check comes late: the second has still to see that nobody has written to the table.
+  streams.held[0]?.();
+  await world.time.pass(1_000);
+  streams.holdsAnswers = false;
+  for (const letGo of streams.held) letGo();
+  await world.time.pass(1_000);
+  assert.deepEqual([world.published, world.pending], [1, 0]);
+  assert.deepEqual(streams.sent.map(({ expectedLastSubjectSequence }) => expectedLastSubjectSequence), [0]);
+});
