@@ -98,8 +98,8 @@ export const PUBLISHING_FAULTS: readonly Fault[] = [
     name: "what failed is published as if nothing had happened",
     changes: [{
       file: PUBLISHER,
-      find: "state.phase = state.checkedTo > 0 || this.#isImageDue(state.shard)",
-      replace: "state.phase = this.#isImageDue(state.shard)",
+      find: "if (state.checkedTo > 0 || this.#isImageDue(state.shard))",
+      replace: "if (this.#isImageDue(state.shard))",
     }],
     within: { mode: "turns" },
   },
@@ -144,6 +144,11 @@ export const PUBLISHING_FAULTS: readonly Fault[] = [
       replace: "this.#drain(state, 0);",
     }],
     within: { mode: "turns" },
+  },
+  {
+    name: "a check goes on when its shard has drained",
+    changes: [{ file: SHARD, find: "    this.#checking.abort();\n", replace: "" }],
+    within: { mode: "rollout" },
   },
   {
     name: "a shard does not drain when its stream is read anew",
