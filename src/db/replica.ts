@@ -34,6 +34,16 @@ import { createStateTables, hasStateTables, STATE_VERSION } from "./state/state_
 import { ReplicaIdentity } from "./replica_identity.ts";
 import { UniqueAgreement } from "./apply/unique_agreement.ts";
 import { type StreamPosition, StreamPositions } from "./state/stream_positions.ts";
+import { moveStream, type StreamTarget } from "./apply/stream_move.ts";
+import {
+  endResync,
+  isResyncWanted,
+  readResync,
+  type ResyncFrom,
+  type StreamMove,
+  takeUpResync,
+  wantedOf,
+} from "./state/resync_request.ts";
 import { decodeMessage } from "../wire/message.ts";
 
 export const DEFAULT_RETENTION: Retention = { milliseconds: 10 * 60_000, entries: 10_000 };
@@ -334,6 +344,39 @@ export class Replica {
       this.#images.goBack(position.name, agreed);
       return this.#retained.reopen(position.name, agreed);
     });
+  }
+
+  /** Whether an operator wants streams to be read from somewhere else. */
+  get isResyncWanted(): boolean {
+    return isResyncWanted(readResync(this.connection));
+  }
+
+  /**
+   * What an operator wants of the streams: the shards to be moved, and numbers that no shard has; undefined where nothing is
+   * wanted. Throws DatabaseBusyError.
+   */
+  takeUpResync(shardCount: number): { shards: number[]; refused: number[] } | undefined {
+    if (!this.isResyncWanted) return undefined;
+    return this.#write(() => takeUpResync(this.connection, shardCount));
+  }
+
+  /** Where the operator wants a shard to be read from; null: where it is. */
+  resyncFrom(shard: number): ResyncFrom | null {
+    return wantedOf(readResync(this.connection), shard);
+  }
+
+  /** Moves a shard's stream where the operator wants it, which is on record from then on. Throws DatabaseBusyError. */
+  moveStream(shard: number, target: StreamTarget): StreamMove {
+    const move = this.#write(() =>
+      moveStream(this.connection, { shard, target, positions: this.positions, parked: this.#parked })
+    );
+    this.#reload();
+    return move;
+  }
+
+  /** Ends what the operator wants of a shard: it is read from there. Throws DatabaseBusyError. */
+  endResync(shard: number): void {
+    this.#write(() => endResync(this.connection, shard));
   }
 
   /** Tables with messages that wait for their schema. */

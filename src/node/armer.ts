@@ -34,6 +34,8 @@ export interface ArmerParts {
 export class Armer {
   /** Called with the tables whose rows are to be published again, once their changes can be scanned. */
   onRepublish: (tables: readonly string[]) => void = () => {};
+  /** Called when a command has left something on record that is not the armer's to do. Called again when it throws DatabaseBusyError. */
+  onRequest: () => void = () => {};
   readonly #parts: ArmerParts;
   readonly #said = new Set<string>();
   #looking: Promise<void> | undefined;
@@ -100,6 +102,7 @@ export class Armer {
     this.#askedAtMs = clock.nowMs();
     const isNew = await this.#whileBusy(() => this.#takeRequest(), signal);
     if (!isNew && !this.#hasRetries) return;
+    if (isNew) await this.#whileBusy(() => this.onRequest(), signal);
     await this.#retryQuarantined(signal);
     if (isNew) await this.#retryParked(signal);
   }

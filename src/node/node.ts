@@ -16,6 +16,7 @@ import { MessageEncoder } from "./message_encoder.ts";
 import { Publisher } from "./publisher.ts";
 import { ShardReader } from "./shard_reader.ts";
 import type { SnapshotGate } from "./snapshot/snapshot_gate.ts";
+import { whileBusy } from "./while_busy.ts";
 import { newStatistics, type Statistics } from "./statistics.ts";
 
 /**
@@ -92,8 +93,11 @@ export class Node {
           ...shared,
           applyLoop: this.#applyLoop,
           onBegin: (shard) => this.#publisher.recover(shard),
+          onParkedDropped: () =>
+            this.#publisher.republish(replica.tables.all().map((table) => table.schema.name)),
         }),
     );
+    this.#armer.onRequest = () => this.#takeUpResync();
   }
 
   /** Messages that were read and wait to be applied. */
@@ -118,6 +122,7 @@ export class Node {
     const end = new AbortController();
     const signal = this.#signal = end.signal;
     await this.#armer.look(signal);
+    if (this.#replica.isResyncWanted) await whileBusy(() => this.#takeUpResync(), { ...this.#ports, signal });
     const ended = Promise.withResolvers<void>();
     const loops = [
       this.#publisher.run(halt.signal),
@@ -140,6 +145,15 @@ export class Node {
       end.abort();
       await Promise.all(loops);
     }
+  }
+
+  /** Has the shards read from where the operator wants it. Throws DatabaseBusyError. */
+  #takeUpResync(): void {
+    const taken = this.#replica.takeUpResync(this.#readers.length);
+    for (const shard of taken?.refused ?? []) {
+      this.#ports.log.error("cannot resync a stream: this node has no such shard", { shard });
+    }
+    for (const shard of taken?.shards ?? []) this.#readers[shard - 1]?.restart();
   }
 
   async #lookRegularly(signal: AbortSignal): Promise<void> {

@@ -12,6 +12,7 @@ import type { ChangeStreams, StreamState } from "../stream/change_streams.ts";
 import type { ApplyLoop } from "./apply_loop.ts";
 import { checkContinuity } from "./continuity.ts";
 import { goBack } from "./lost_end.ts";
+import { endWish, moveAsWanted } from "./stream_resync.ts";
 
 const BACKOFF = { firstMs: 50, maxMs: 5000 };
 /** How often a stopped stream is looked at again. */
@@ -19,6 +20,7 @@ const STOPPED_PAUSE_MS = 5000;
 
 const TRIMMED =
   "stream stopped: messages that this node has not read are gone, its tables of this stream are out of date";
+const WAYS_OUT = "marmot resync -help tells the ways out";
 
 export interface ShardReaderParts {
   readonly replica: Replica;
@@ -29,6 +31,8 @@ export interface ShardReaderParts {
   readonly log: Log;
   /** Called whenever reading begins: what was sent before may be lost, also what was acknowledged. */
   readonly onBegin: (shard: number) => void;
+  /** Called when events that waited for their table's schema were dropped: what waited for them may go on. */
+  readonly onParkedDropped: () => void;
 }
 
 export class ShardReader {
@@ -37,6 +41,8 @@ export class ShardReader {
   /** Name of the stream, once the broker has told it. */
   #stream: string | undefined;
   #isTrimmed = false;
+  /** Ends one reading, and the pause behind it. */
+  #turn = new AbortController();
 
   constructor(shard: number, parts: ShardReaderParts) {
     this.#shard = shard;
@@ -54,13 +60,21 @@ export class ShardReader {
     return this.#stream;
   }
 
+  /** Begins again: where to read from is on record, and what was read and not applied is dropped. */
+  restart(): void {
+    this.#parts.applyLoop.drop(this.#shard);
+    this.#turn.abort();
+  }
+
   async run(signal: AbortSignal): Promise<void> {
     const { clock, random, log } = this.#parts;
     let failures = 0;
     while (!signal.aborted) {
       const beganMs = clock.nowMs();
+      this.#turn = new AbortController();
+      const turn = AbortSignal.any([signal, this.#turn.signal]);
       try {
-        if (!await this.#readOn(signal)) await clock.sleep(STOPPED_PAUSE_MS, signal);
+        if (!await this.#readOn(turn)) await clock.sleep(STOPPED_PAUSE_MS, turn);
       } catch (error) {
         // Reading ends with an error whenever the connection breaks: what had worked for a while is not failing in a row.
         failures = clock.nowMs() - beganMs > BACKOFF.maxMs ? 1 : failures + 1;
@@ -80,6 +94,8 @@ export class ShardReader {
       await goBack(this.#shard, { ...this.#parts, signal });
       ({ continuity, state } = await checkContinuity(streams, this.#shard, positionOf));
     }
+    const isMoved = await this.#moveAsWanted(state, signal);
+    if (isMoved) ({ continuity, state } = await checkContinuity(streams, this.#shard, positionOf));
     if (this.#stream === undefined && this.#shard === 1) {
       log.info("a node that stays away for longer than the streams keep messages cannot catch up", {
         keptPerStream: state.maxMessages,
@@ -93,11 +109,24 @@ export class ShardReader {
     if (continuity === "trimmed") return false;
     applyLoop.begin(this.#shard, { stream: state.name, createdAt: state.createdAt });
     onBegin(this.#shard);
+    let isWanted = isMoved && replica.resyncFrom(this.#shard) !== null;
     for await (const message of streams.read(this.#shard, positionOf(state).cursor + 1, signal)) {
+      if (isWanted) await endWish(this.#shard, { ...this.#parts, signal });
+      isWanted = false;
       const room = applyLoop.enqueue(message);
       if (room) await room;
     }
     return true;
+  }
+
+  /** Goes where the operator wants to go on, and returns whether there was such a wish. */
+  async #moveAsWanted(state: StreamState, signal: AbortSignal): Promise<boolean> {
+    const { replica, applyLoop, onParkedDropped } = this.#parts;
+    if (replica.resyncFrom(this.#shard) === null) return false;
+    applyLoop.drop(this.#shard);
+    const dropped = await moveAsWanted(this.#shard, { ...this.#parts, state, signal });
+    if (dropped !== undefined && dropped > 0) onParkedDropped();
+    return dropped !== undefined;
   }
 
   #say(isTrimmed: boolean, state: StreamState): void {
@@ -109,7 +138,7 @@ export class ShardReader {
       first: state.firstSequence,
       last: state.lastSequence,
     };
-    if (isTrimmed) this.#parts.log.error(TRIMMED, fields);
+    if (isTrimmed) this.#parts.log.error(TRIMMED, { ...fields, hint: WAYS_OUT });
     else this.#parts.log.info("stream goes on", fields);
   }
 }
