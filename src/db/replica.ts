@@ -36,7 +36,7 @@ import { UniqueAgreement } from "./apply/unique_agreement.ts";
 import { type StreamPosition, StreamPositions } from "./state/stream_positions.ts";
 import { moveStream, type StreamTarget } from "./apply/stream_move.ts";
 import {
-  endResync,
+  endFirst,
   isResyncWanted,
   readResync,
   type ResyncFrom,
@@ -374,9 +374,9 @@ export class Replica {
     return move;
   }
 
-  /** Ends what the operator wants of a shard: it is read from there. Throws DatabaseBusyError. */
-  endResync(shard: number): void {
-    this.#write(() => endResync(this.connection, shard));
+  /** Ends the operator's wish that a shard is read from its first message: it is. Throws DatabaseBusyError. */
+  endFirst(shard: number): void {
+    this.#write(() => endFirst(this.connection, shard));
   }
 
   /** Tables with messages that wait for their schema. */

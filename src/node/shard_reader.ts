@@ -12,7 +12,7 @@ import type { ChangeStreams, StreamState } from "../stream/change_streams.ts";
 import type { ApplyLoop } from "./apply_loop.ts";
 import { checkContinuity } from "./continuity.ts";
 import { goBack } from "./lost_end.ts";
-import { endWish, moveAsWanted } from "./stream_resync.ts";
+import { endFirst, moveAsWanted } from "./stream_resync.ts";
 
 const BACKOFF = { firstMs: 50, maxMs: 5000 };
 /** How often a stopped stream is looked at again. */
@@ -86,7 +86,7 @@ export class ShardReader {
 
   /** Reads until the broker fails, which throws. False if messages that were not read are gone. */
   async #readOn(signal: AbortSignal): Promise<boolean> {
-    const { streams, applyLoop, replica, log, onBegin } = this.#parts;
+    const { streams, applyLoop, replica, onBegin } = this.#parts;
     const positionOf = ({ name }: StreamState) => replica.positions.get(name);
     let { continuity, state } = await checkContinuity(streams, this.#shard, positionOf);
     if (continuity === "made-anew" || continuity === "rolled-back") {
@@ -96,23 +96,21 @@ export class ShardReader {
     }
     const isMoved = await this.#moveAsWanted(state, signal);
     if (isMoved) ({ continuity, state } = await checkContinuity(streams, this.#shard, positionOf));
-    if (this.#stream === undefined && this.#shard === 1) {
-      log.info("a node that stays away for longer than the streams keep messages cannot catch up", {
-        keptPerStream: state.maxMessages,
-      });
-    }
     this.#stream = state.name;
     if (continuity === "made-anew" || continuity === "rolled-back") {
       throw new Error("the stream changes again");
+    }
+    if (continuity === "trimmed" && replica.resyncFrom(this.#shard) !== null) {
+      throw new Error("the stream's first message was trimmed meanwhile");
     }
     this.#say(continuity === "trimmed", state);
     if (continuity === "trimmed") return false;
     applyLoop.begin(this.#shard, { stream: state.name, createdAt: state.createdAt });
     onBegin(this.#shard);
-    let isWanted = isMoved && replica.resyncFrom(this.#shard) !== null;
+    let isFirstWanted = isMoved;
     for await (const message of streams.read(this.#shard, positionOf(state).cursor + 1, signal)) {
-      if (isWanted) await endWish(this.#shard, { ...this.#parts, signal });
-      isWanted = false;
+      if (isFirstWanted) await endFirst(this.#shard, { ...this.#parts, signal });
+      isFirstWanted = false;
       const room = applyLoop.enqueue(message);
       if (room) await room;
     }

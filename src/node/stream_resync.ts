@@ -41,7 +41,7 @@ export async function moveAsWanted(
   return move.dropped;
 }
 
-/** Ends the operator's wish, once the stream is read from where it was moved. */
-export async function endWish(shard: number, parts: StreamResyncParts): Promise<void> {
-  await whileBusy(() => parts.replica.endResync(shard), parts);
+/** Ends the operator's wish for the first message, once it has come: until then it may be trimmed, and another be the first. */
+export async function endFirst(shard: number, parts: StreamResyncParts): Promise<void> {
+  await whileBusy(() => parts.replica.endFirst(shard), parts);
 }

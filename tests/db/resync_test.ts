@@ -56,9 +56,13 @@ Deno.test("a wish for all streams is taken up for those that there are, and one 
   assert.deepEqual(world.replica.takeUpResync(3), { shards: [1, 3], refused: [] });
   assert.equal(world.replica.resyncFrom(2), null);
   assert.deepEqual(world.reopen().positions.get("s-2"), position);
-  for (const shard of [1, 3]) world.replica.endResync(shard);
-  assert.equal(world.replica.isResyncWanted, false);
-  assert.equal(world.replica.takeUpResync(3), undefined);
+  for (const shard of [1, 3]) world.replica.endFirst(shard);
+  assert.deepEqual(wished(world)[0], ["now", null, "now"], "what is wanted by now is another thing");
+  requestResync(world.replica.connection, { from: "first", shards: undefined });
+  for (const shard of [1, 2, 3]) world.replica.endFirst(shard);
+  assert.deepEqual(wished(world)[0], [null, null, null]);
+  assert.deepEqual(world.replica.takeUpResync(3), { shards: [], refused: [] });
+  assert.equal(world.replica.takeUpResync(3), undefined, "nothing is on record");
 });
 
 for (

@@ -90,6 +90,20 @@ Deno.test("a late node that goes on from first has what the stream still holds",
   await world.converge();
 });
 
+Deno.test("from first a stream that is trimmed all the time is tried until a first message has come", async () => {
+  using world = await makeLate();
+  resync(world, "first");
+  for (let i = 0; i < 200; i++) {
+    world.sql(1, `UPDATE t SET v = 'busy ${i}' WHERE id = ${1 + i % 20}`);
+    await world.time.pass(5);
+  }
+  await world.rest();
+  assert.deepEqual(recordOf(world).moves.map(({ from }) => from), ["first"]);
+  assert.equal(world.node(2).stopped.size, 0);
+  world.sql(1, "UPDATE t SET v = 'again'");
+  await world.converge();
+});
+
 Deno.test("from first a stream that was read is read again, own changes included, and heals rows that differ", async () => {
   using world = new Rollout({ nodes: 2, schema: SCHEMA, shards: 2 });
   await world.rest();

@@ -87,9 +87,10 @@ export function recordMove(connection: Connection, shard: number, { move, isDone
   writeResync(connection, { ...(isDone ? without(record, shard) : record), moves });
 }
 
-/** Ends what was wanted of a shard. Call in a write transaction. */
-export function endResync(connection: Connection, shard: number): void {
-  writeResync(connection, without(readResync(connection), shard));
+/** Ends the wish that a shard is read from its first message; what was wanted since stays. Call in a write transaction. */
+export function endFirst(connection: Connection, shard: number): void {
+  const record = readResync(connection);
+  if (wantedOf(record, shard) === "first") writeResync(connection, without(record, shard));
 }
 
 function without(record: ResyncRecord, shard: number): ResyncRecord {
