@@ -154,7 +154,7 @@ export function sayPromises(
     bytes: limitText(least(streams.map((stream) => stream.maxBytes))),
     ageSeconds: limitText(least(streams.map((stream) => stream.maxAgeMs)) / 1000),
     whenFull: [...new Set(streams.map((stream) => stream.whenFull))].join(", or "),
-    lateNodes: hasSnapshots ? undefined : "cannot catch up, for snapshots are off",
+    lateNodes: hasSnapshots ? undefined : "cannot catch up",
   });
   const warn = (text: string, affected: readonly StreamPromises[]) => {
     const [first] = affected;

@@ -172,7 +172,7 @@ Deno.test("settings that lose or hold up changes are warned of at start", () => 
     bytes: "none",
     ageSeconds: "none",
     whenFull: "drops the oldest",
-    lateNodes: "cannot catch up, for snapshots are off",
+    lateNodes: "cannot catch up",
   });
   sayPromises([STREAM, { ...STREAM, storage: "memory" }], parts);
   sayPromises([{ ...STREAM, isAcknowledgedEarly: true }, { ...STREAM, whenFull: "refuses new ones" }], parts);
