@@ -17,6 +17,7 @@ import { Publisher } from "./publisher.ts";
 import { ShardReader } from "./shard_reader.ts";
 import type { SnapshotGate } from "./snapshot/snapshot_gate.ts";
 import { whileBusy } from "./while_busy.ts";
+import { LateMerge, type SavedSnapshots } from "./snapshot/late_merge.ts";
 import { newStatistics, type Statistics } from "./statistics.ts";
 
 /**
@@ -51,6 +52,8 @@ export interface NodeOptions {
   readonly armer?: Armer;
   /** Holds publishing back until a snapshot covers the streams; nothing does without it. */
   readonly gate?: Pick<SnapshotGate, "isHeld">;
+  /** Where a node that has missed messages finds snapshots; it stays stopped without. */
+  readonly snapshots?: SavedSnapshots;
 }
 
 export class Node {
@@ -60,6 +63,7 @@ export class Node {
   readonly #publisher: Publisher;
   readonly #applyLoop: ApplyLoop;
   readonly #readers: ShardReader[];
+  readonly #late: LateMerge | undefined;
   readonly #armer: Armer;
   readonly #idleLookMs: number;
   #signal: AbortSignal = new AbortController().signal;
@@ -86,18 +90,21 @@ export class Node {
       },
     });
     this.#applyLoop = new ApplyLoop({ ...shared, publisher: this.#publisher, shards: ports.streams.shards });
+    const late = this.#late = options.snapshots &&
+      new LateMerge({ ...shared, publisher: this.#publisher, snapshots: options.snapshots });
     this.#readers = Array.from(
       { length: ports.streams.shards },
       (_, i) =>
         new ShardReader(i + 1, {
           ...shared,
           applyLoop: this.#applyLoop,
+          late,
           onBegin: (shard) => this.#publisher.recover(shard),
           onParkedDropped: () =>
             this.#publisher.republish(replica.tables.all().map((table) => table.schema.name)),
         }),
     );
-    this.#armer.onRequest = () => this.#takeUpResync();
+    this.#armer.onRequest = () => this.#takeWishes();
   }
 
   /** Messages that were read and wait to be applied. */
@@ -122,13 +129,14 @@ export class Node {
     const end = new AbortController();
     const signal = this.#signal = end.signal;
     await this.#armer.look(signal);
-    if (this.#replica.isResyncWanted) await whileBusy(() => this.#takeUpResync(), { ...this.#ports, signal });
+    if (this.#replica.isResyncWanted) await whileBusy(() => this.#takeWishes(), { ...this.#ports, signal });
     const ended = Promise.withResolvers<void>();
     const loops = [
       this.#publisher.run(halt.signal),
       this.#applyLoop.run(signal),
       this.#lookRegularly(signal),
       ...this.#readers.map((reader) => reader.run(signal)),
+      this.#late?.run(signal) ?? Promise.resolve(),
     ].map((loop) => loop.catch((error) => ended.reject(error)));
     const finish = () => ended.resolve();
     stop.addEventListener("abort", finish);
@@ -147,13 +155,20 @@ export class Node {
     }
   }
 
-  /** Has the shards read from where the operator wants it. Throws DatabaseBusyError. */
-  #takeUpResync(): void {
+  /**
+   * Has the streams begin anew that the operator wants to be read from somewhere else, or a snapshot to be taken over for.
+   * Throws DatabaseBusyError.
+   */
+  #takeWishes(): void {
     const taken = this.#replica.takeUpResync(this.#readers.length);
     for (const shard of taken?.refused ?? []) {
       this.#ports.log.error("cannot resync a stream: this node has no such shard", { shard });
     }
-    for (const shard of taken?.shards ?? []) this.#readers[shard - 1]?.restart();
+    const moved = new Set(taken?.shards);
+    for (const [i, reader] of this.#readers.entries()) {
+      const isMergeWished = reader.stream !== undefined && this.#replica.isMergeWished(reader.stream);
+      if (moved.has(i + 1) || isMergeWished) reader.restart();
+    }
   }
 
   async #lookRegularly(signal: AbortSignal): Promise<void> {

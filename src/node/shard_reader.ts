@@ -13,6 +13,7 @@ import type { ApplyLoop } from "./apply_loop.ts";
 import { checkContinuity } from "./continuity.ts";
 import { goBack } from "./lost_end.ts";
 import { endFirst, moveAsWanted } from "./stream_resync.ts";
+import { whileBusy } from "./while_busy.ts";
 
 const BACKOFF = { firstMs: 50, maxMs: 5000 };
 /** How often a stopped stream is looked at again. */
@@ -20,7 +21,18 @@ const STOPPED_PAUSE_MS = 5000;
 
 const TRIMMED =
   "stream stopped: messages that this node has not read are gone, its tables of this stream are out of date";
+const SWITCHED_OFF = "snapshots are switched off";
+const VAIN_WISH = "no snapshot can be taken over as was asked for, the stream goes on";
 const WAYS_OUT = "marmot resync -help tells the ways out";
+
+/** Brings the tables of a stream up to date whose messages are gone. */
+export interface LateStreams {
+  /**
+   * Takes a snapshot of the stream over, or returns why none can be taken now. The node reads on from where the
+   * snapshot ends.
+   */
+  catchUp(shard: number, state: StreamState, signal: AbortSignal): Promise<string | undefined>;
+}
 
 export interface ShardReaderParts {
   readonly replica: Replica;
@@ -33,6 +45,8 @@ export interface ShardReaderParts {
   readonly onBegin: (shard: number) => void;
   /** Called when events that waited for their table's schema were dropped: what waited for them may go on. */
   readonly onParkedDropped: () => void;
+  /** What a late stream is brought up to date with; it stays stopped without. */
+  readonly late?: LateStreams | undefined;
 }
 
 export class ShardReader {
@@ -40,7 +54,9 @@ export class ShardReader {
   readonly #shard: number;
   /** Name of the stream, once the broker has told it. */
   #stream: string | undefined;
-  #isTrimmed = false;
+  /** Whether messages behind the cursor are missing, or a snapshot is to be taken over. */
+  #isStopped = false;
+  #isSaid = false;
   /** Ends one reading, and the pause behind it. */
   #turn = new AbortController();
 
@@ -51,7 +67,7 @@ export class ShardReader {
 
   /** Last sequence that was applied; undefined as long as messages are missing behind it, or it is not known. */
   get cursor(): number | undefined {
-    const isGoingOn = this.#stream !== undefined && !this.#isTrimmed;
+    const isGoingOn = this.#stream !== undefined && !this.#isStopped;
     return isGoingOn ? this.#parts.replica.positions.get(this.#stream ?? "").cursor : undefined;
   }
 
@@ -60,7 +76,7 @@ export class ShardReader {
     return this.#stream;
   }
 
-  /** Begins again: where to read from is on record, and what was read and not applied is dropped. */
+  /** Begins anew: what the operator wants of the stream is on record, and what was read and not applied is dropped. */
   restart(): void {
     this.#parts.applyLoop.drop(this.#shard);
     this.#turn.abort();
@@ -86,7 +102,7 @@ export class ShardReader {
 
   /** Reads until the broker fails, which throws. False if messages that were not read are gone. */
   async #readOn(signal: AbortSignal): Promise<boolean> {
-    const { streams, applyLoop, replica, onBegin } = this.#parts;
+    const { streams, applyLoop, replica, log, onBegin } = this.#parts;
     const positionOf = ({ name }: StreamState) => replica.positions.get(name);
     let { continuity, state } = await checkContinuity(streams, this.#shard, positionOf);
     if (continuity === "made-anew" || continuity === "rolled-back") {
@@ -103,8 +119,12 @@ export class ShardReader {
     if (continuity === "trimmed" && replica.resyncFrom(this.#shard) !== null) {
       throw new Error("the stream's first message was trimmed meanwhile");
     }
-    this.#say(continuity === "trimmed", state);
-    if (continuity === "trimmed") return false;
+    if (continuity !== "trimmed") await this.#dropVainWish(state, signal);
+    this.#isStopped = continuity === "trimmed" || replica.isMergeWished(state.name);
+    // Looked at once more afterwards: it may have taken long.
+    if (this.#isStopped) return await this.#catchUp(state, signal);
+    if (this.#isSaid) log.info("stream goes on", this.#placeOf(state));
+    this.#isSaid = false;
     applyLoop.begin(this.#shard, { stream: state.name, createdAt: state.createdAt });
     onBegin(this.#shard);
     let isFirstWanted = isMoved;
@@ -127,16 +147,29 @@ export class ShardReader {
     return dropped !== undefined;
   }
 
-  #say(isTrimmed: boolean, state: StreamState): void {
-    if (isTrimmed === this.#isTrimmed) return;
-    this.#isTrimmed = isTrimmed;
-    const fields = {
-      stream: state.name,
-      cursor: this.#parts.replica.positions.get(state.name).cursor,
-      first: state.firstSequence,
-      last: state.lastSequence,
-    };
-    if (isTrimmed) this.#parts.log.error(TRIMMED, { ...fields, hint: WAYS_OUT });
-    else this.#parts.log.info("stream goes on", fields);
+  /** Whether the stream goes on: a snapshot was taken over. */
+  async #catchUp(state: StreamState, signal: AbortSignal): Promise<boolean> {
+    const { late, applyLoop } = this.#parts;
+    applyLoop.drop(this.#shard);
+    const reason = late ? await late.catchUp(this.#shard, state, signal) : SWITCHED_OFF;
+    // Looked at anew where the operator wants something else by now.
+    if (reason === undefined || signal.aborted) return true;
+    const fields = { ...this.#placeOf(state), reason, hint: WAYS_OUT };
+    if (!this.#isSaid) this.#parts.log.error(TRIMMED, fields);
+    this.#isSaid = true;
+    return false;
+  }
+
+  /** A snapshot that was asked for and cannot come is no reason to stop a stream of which nothing is missing. */
+  async #dropVainWish(state: StreamState, signal: AbortSignal): Promise<void> {
+    const { late, replica, log } = this.#parts;
+    if (late || !replica.isMergeWished(state.name)) return;
+    const isDropped = await whileBusy(() => replica.dropMergeWish(state.name), { ...this.#parts, signal });
+    if (isDropped) log.error(VAIN_WISH, { stream: state.name, reason: SWITCHED_OFF });
+  }
+
+  #placeOf(state: StreamState): Record<string, string | number> {
+    const { cursor } = this.#parts.replica.positions.get(state.name);
+    return { stream: state.name, cursor, first: state.firstSequence, last: state.lastSequence };
   }
 }

@@ -48,6 +48,10 @@ async function startLate(late: ClusterNode): Promise<void> {
   await late.waitForLog(/ERROR stream stopped: messages .* hint="marmot resync -help tells the ways out"/);
 }
 
+function storeFlags(cluster: Cluster): string[] {
+  return ["-snapshot-url", pathToFileURL(join(cluster.folder, "store")).href];
+}
+
 /** What both nodes write from now on reaches both. */
 async function assertGoingOn(cluster: Cluster): Promise<void> {
   const [writing, late] = [cluster.node(1), cluster.node(2)];
@@ -102,10 +106,10 @@ Deno.test("marmot resync -from first beside a running node reads again what it h
   assert.deepEqual(await cluster.converge(), content);
 });
 
-Deno.test("marmot resync -from snapshot names the snapshot and puts on record what the node is to take over", async () => {
+Deno.test("marmot resync -from snapshot names the snapshot, and puts on record what the node is to take over", async () => {
   await using cluster = await makeLate();
   const [writing, late] = [cluster.node(1), cluster.node(2)];
-  const flags = ["-snapshot-url", pathToFileURL(join(cluster.folder, "store")).href];
+  const flags = storeFlags(cluster);
   const none = await resync(late, "-from", "snapshot", "-yes", ...flags);
   assert.equal(none.code, 1);
   assert.match(none.error, /^marmot: Cannot resync from a snapshot: there is none in file:/);
@@ -115,8 +119,55 @@ Deno.test("marmot resync -from snapshot names the snapshot and puts on record wh
   assert.equal(asked.code, 0, asked.error);
   assert.ok(asked.output.includes(`\nThe snapshot: ${object}, of node 1, `), asked.output);
   assert.match(asked.output, /\nmarmot-changes-1: the snapshot holds it up to \d+\n[^]*\nOn record: /);
-  const wish = late.application.prepare("SELECT value FROM __marmot__meta WHERE name = 'merge_wish'").get();
-  assert.deepEqual(wish, { value: '["marmot-changes-1"]', __proto__: null });
   const unknown = await resync(late, "-from", "snapshot", "-stream", "2", "-yes", ...flags);
   assert.match(unknown.error, /^marmot: Cannot take over snapshot .*: it tells nothing of stream 2\n/);
+  await late.start({ flags: ["-enable-snapshot=true", ...flags] });
+  await late.waitForLog(/INFO {2}snapshot taken over stream=marmot-changes-1 /, { timeoutMs: 40_000 });
+  await cluster.converge();
+  assert.equal(count(late, "v = 'missed'"), ROWS);
+  await assertGoingOn(cluster);
+});
+
+Deno.test("marmot resync -from snapshot beside a running node makes rows equal, and ends what waits", async () => {
+  await using cluster = await Cluster.start({ nodes: 1, schema: SCHEMA, flags: FLAGS });
+  const writing = cluster.node(1);
+  const flags = storeFlags(cluster);
+  // Its CHECK refuses what the other node had for a while.
+  const other = cluster.addNode({
+    schema: "CREATE TABLE t (id INTEGER PRIMARY KEY, v CHECK (v <> 'refused'))",
+    flags: [...FLAGS, ...flags],
+    hasSnapshots: true,
+  });
+  await other.start();
+  writing.sql("INSERT INTO t VALUES (1, 'a'), (2, 'b')");
+  await cluster.converge();
+  writing.sql("UPDATE t SET v = 'refused' WHERE id = 1");
+  await waitUntil(
+    () => other.application.prepare("SELECT 1 FROM __marmot__parked").get() !== undefined,
+    { timeoutMs: 20_000, what: () => other.log },
+  );
+  writing.sql("DELETE FROM t WHERE id = 2; UPDATE t SET v = 'c' WHERE id = 1");
+  await waitUntil(() => writing.countPending() === 0, { timeoutMs: 20_000, what: () => writing.log });
+  const saved = await saveSnapshot(cluster, writing, flags);
+  assert.equal(saved.code, 0, saved.error);
+  const done = await resync(other, "-from", "snapshot", "-yes", ...flags);
+  assert.equal(done.code, 0, done.error);
+  await other.waitForLog(/INFO {2}snapshot taken over stream=marmot-changes-1 /, { timeoutMs: 40_000 });
+  await cluster.converge();
+  assert.equal(other.application.prepare("SELECT count(*) AS n FROM __marmot__parked").get()?.["n"], 0);
+  writing.sql("INSERT INTO t VALUES (3, 'later')");
+  await cluster.converge();
+});
+
+Deno.test("a node on which snapshots are off says that it takes none over, and goes on", async () => {
+  await using cluster = await Cluster.start({ nodes: 2, schema: SCHEMA, flags: FLAGS });
+  const [writing, other] = [cluster.node(1), cluster.node(2)];
+  const flags = storeFlags(cluster);
+  writing.sql("INSERT INTO t VALUES (1, 'a')");
+  await cluster.converge();
+  assert.equal((await saveSnapshot(cluster, writing, flags)).code, 0);
+  await resync(other, "-from", "snapshot", "-yes", ...flags);
+  await other.waitForLog(/ERROR no snapshot can be taken over as was asked for, the stream goes on /);
+  writing.sql("INSERT INTO t VALUES (2, 'later')");
+  await cluster.converge();
 });

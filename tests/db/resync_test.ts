@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { requestMerge, requestResync, shardOf } from "../../src/db/operator/resync.ts";
 import { withOperatorAccess } from "../../src/db/operator/operator_access.ts";
-import { readMergeWish } from "../../src/db/state/merge_wish.ts";
+import { beginMerging, readMergeWish } from "../../src/db/state/merge_wish.ts";
 import { readResync, type ResyncFrom, wantedOf } from "../../src/db/state/resync_request.ts";
 import { TestReplica, upsert } from "./test_replica.ts";
 
@@ -92,6 +92,16 @@ for (
     );
   });
 }
+
+Deno.test("a snapshot that was taken over in part is not waited for by a stream that goes on elsewhere", () => {
+  using world = makeWorld();
+  const { connection } = world.replica;
+  requestMerge(connection, { streams: ["s-1", "s-2"], isAll: true });
+  connection.write(() => beginMerging(connection, "s-1"));
+  const position = { name: "s-1", createdAt: "then", cursor: 7, storedAt: "" };
+  world.replica.moveStream(1, { from: "now", position, hasMore: false });
+  assert.deepEqual(["s-1", "s-2"].map((name) => world.replica.isMergeWished(name)), [false, true]);
+});
 
 Deno.test("a stream's shard is the number at the end of its name", () => {
   assert.deepEqual(["marmot-changes-3", "a-1-c-12", "a-0", "a"].map(shardOf), [3, 12, 0, 0]);

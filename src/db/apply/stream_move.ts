@@ -7,6 +7,7 @@
  * that was trimmed beyond the cursor none comes again, and what is known stays.
  */
 import type { Connection } from "../connection.ts";
+import { endMerging } from "../state/merge_wish.ts";
 import { recordMove, type ResyncFrom, type StreamMove } from "../state/resync_request.ts";
 import type { StreamPosition, StreamPositions } from "../state/stream_positions.ts";
 import type { ParkedMessages } from "./parked_messages.ts";
@@ -39,6 +40,8 @@ export function moveStream(
   if (cursor < before.cursor) positions.forgetMarks(name);
   positions.set(position);
   positions.save();
+  // Of a snapshot that was taken over in part this much stays.
+  endMerging(connection, name);
   const move: StreamMove = { stream: name, from, before: before.cursor, cursor, dropped };
   recordMove(connection, shard, { move, isDone: from === "now" || !hasMore });
   return move;

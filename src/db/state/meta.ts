@@ -18,6 +18,7 @@ export type MetaName =
   | "operator_request"
   | "last_image"
   | "merge_wish"
+  | "merging"
   | "resync";
 
 export function readMeta(connection: Connection, name: MetaName): Value | undefined {

@@ -5,7 +5,8 @@
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Config } from "../../config/config.ts";
-import { Replica } from "../../db/replica.ts";
+import type { Replica } from "../../db/replica.ts";
+import { openSnapshot } from "../../db/snapshot/open_snapshot.ts";
 import { lookAtDatabase, type Occupancy, placeDatabase } from "../../db/snapshot/place_database.ts";
 import { DatabaseBusyError, errorText, MarmotError } from "../../errors.ts";
 import type { Log } from "../../observability/log.ts";
@@ -180,16 +181,8 @@ function beginBehindOriginal(
     }));
 }
 
-/** The file is not in its place yet: no node id goes on record. */
 function withReplica({ log }: ColdStart, path: string, work: (replica: Replica) => void): void {
-  const replica = Replica.open(path, {
-    nodeId: 0n,
-    isIdProvisional: true,
-    makeNodeId: () => 0n,
-    readSeqMap: () => new Map(),
-    nowMs: () => systemClock.nowMs(),
-    log: { ...log, info: log.debug },
-  });
+  const replica = openSnapshot(path, { nowMs: () => systemClock.nowMs(), log });
   try {
     work(replica);
   } finally {
