@@ -146,11 +146,6 @@ export const PUBLISHING_FAULTS: readonly Fault[] = [
     within: { mode: "turns" },
   },
   {
-    name: "a check goes on when its shard has drained",
-    changes: [{ file: SHARD, find: "    this.#checking.abort();\n", replace: "" }],
-    within: { mode: "rollout" },
-  },
-  {
     name: "a shard does not drain when its stream is read anew",
     changes: [{
       file: "src/node/shard_reader.ts",

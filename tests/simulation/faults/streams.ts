@@ -62,7 +62,7 @@ export const STREAM_FAULTS: readonly Fault[] = [
       find: 'if (continuity !== "continues") throw new Error("the stream changes again");\n    this.#parts',
       replace: "void continuity;\n    this.#parts",
     }],
-    within: { mode: "unsafe broker" },
+    within: { history: "a_stream_changes_before_it_is_read" },
   },
   {
     name: "a stream's queue is kept when it is read anew",
