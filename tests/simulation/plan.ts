@@ -161,7 +161,19 @@ const OWN_STEPS: Partial<Record<Mode, readonly Action["kind"][]>> = {
   retention: ["stall", "crash", "start"],
   "unsafe broker": ["make anew", "roll back", "roll back"],
   window: ["write without capture", "write without capture"],
-  snapshots: ["save", "save", "save", "join", "lose", "spoil", "give up", "start"],
+  snapshots: [
+    ...Array.from({ length: 12 }, () => "write" as const),
+    "save",
+    "save",
+    "save",
+    "save",
+    "join",
+    "lose",
+    "spoil",
+    "give up",
+    "start",
+    "stall",
+  ],
 };
 
 const NARROW_STEPS: readonly Action["kind"][] = [
@@ -204,9 +216,9 @@ export function drawPlan(seed: number, asked?: Mode): Plan {
   const pauses = ownership === "turns"
     ? [0, 1, 10, 30, 30, 50, 100, 400]
     : mode === "snapshots"
-    ? [0, 0, 1, 3, 10, 30, 100, 100, 400, 1500]
+    ? [0, 0, 0, 0, 1, 3, 10, 30, 30, 100, 100, 400, 1500]
     : [0, 0, 0, 0, 1, 3, 10, 30, 100, 400];
-  const length = 5 + random.below(65);
+  const length = (mode === "snapshots" ? 20 : 5) + random.below(65);
   const network = {
     ackLost: severity * random.next(),
     late: severity * random.next(),
@@ -216,7 +228,7 @@ export function drawPlan(seed: number, asked?: Mode): Plan {
   const places = mode === "files"
     ? [...nodes, COPY]
     : mode === "snapshots"
-    ? [...nodes, ...nodes, JOINER, SUCCESSOR]
+    ? [...nodes, ...nodes, ...nodes, JOINER, SUCCESSOR]
     : nodes;
   const steps = Array.from({ length }, (_, i) => {
     const own = new Random(seed * 1000 + i);
@@ -241,7 +253,7 @@ export function drawPlan(seed: number, asked?: Mode): Plan {
     maxMessages: mode === "retention"
       ? random.pick([8, 20, 40])
       : mode === "snapshots"
-      ? random.pick([null, 10, 20, 40])
+      ? random.pick([null, 5, 8, 16])
       : null,
     ...mode === "snapshots"
       ? { saves: { areAutomatic: random.chance(0.5), pendingMs: random.pick([200, 3000, 20_000]) } }
