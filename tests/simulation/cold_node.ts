@@ -2,20 +2,15 @@
 import { join } from "node:path";
 import { lookAtDatabase } from "../../src/db/snapshot/place_database.ts";
 import { errorText, MarmotError } from "../../src/errors.ts";
-import { snapshotJobs } from "../../src/node/snapshot/snapshot_jobs.ts";
 import { takeNewest } from "../../src/node/snapshot/take_snapshot.ts";
 import { removeAbandoned } from "../../src/node/snapshot/temporary_files.ts";
-import type { DoJob } from "../../src/node/snapshot/worker_jobs.ts";
 import { silentLog } from "../../src/observability/log.ts";
-import { type MemorySnapshots, SnapshotView } from "./memory_snapshots.ts";
+import type { MemorySnapshots } from "./memory_snapshots.ts";
 import type { MemoryServer } from "./memory_server.ts";
 import { MemoryStreams } from "./memory_streams.ts";
 import type { Random } from "./random.ts";
-import { statesOf } from "./saving.ts";
+import { doAtOnce, snapshotPorts } from "./snapshot_ports.ts";
 import { Life, type VirtualTime } from "./virtual_time.ts";
-
-/** The longest that it takes to fetch a snapshot, or to put it in place. */
-const FILES_MS = 200;
 
 export interface ColdNodeParts {
   readonly folder: string;
@@ -79,11 +74,8 @@ export class ColdNode {
     if (lookAtDatabase(dbPath) === "occupied") return;
     await takeNewest({
       dbPath,
-      streamNames: Array.from({ length: streams.shards }, (_, i) => `stream-${i + 1}`),
-      streamStates: () => statesOf(streams),
-      store: new SnapshotView({ snapshots, streams, life }),
+      ...snapshotPorts({ snapshots, streams, life, random }),
       isAway: () => streams.isCutOff,
-      clock: life,
       log: {
         ...silentLog,
         info: (event, fields) => {
@@ -92,14 +84,6 @@ export class ColdNode {
       },
       stop: new AbortController().signal,
       doJob: doAtOnce,
-      onFiles: (work) => life.outside(work, random.below(FILES_MS)),
     }, "absent");
   }
 }
-
-/** Where the whole work on files is done in one moment, its jobs are. */
-const doAtOnce: DoJob = async (name, request) => {
-  const job = snapshotJobs[name] as (request: unknown) => Promise<unknown>;
-  // deno-lint-ignore no-explicit-any -- the outcome of the job of that name
-  return await job(request) as any;
-};

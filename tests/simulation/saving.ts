@@ -8,19 +8,15 @@ import { errorText, MarmotError } from "../../src/errors.ts";
 import type { Node } from "../../src/node/node.ts";
 import { AutomaticSaves } from "../../src/node/snapshot/automatic_saves.ts";
 import { SnapshotGate } from "../../src/node/snapshot/snapshot_gate.ts";
-import { snapshotJobs } from "../../src/node/snapshot/snapshot_jobs.ts";
 import { SnapshotSaver } from "../../src/node/snapshot/snapshot_saver.ts";
-import type { DoJob } from "../../src/node/snapshot/worker_jobs.ts";
 import { silentLog } from "../../src/observability/log.ts";
 import { readManifest } from "../../src/snapshot/snapshot_catalog.ts";
-import type { StreamAtRest } from "../../src/stream/stream_states.ts";
-import { type MemorySnapshots, SnapshotView } from "./memory_snapshots.ts";
+import type { MemorySnapshots } from "./memory_snapshots.ts";
 import type { MemoryStreams } from "./memory_streams.ts";
 import type { Random } from "./random.ts";
+import { type SnapshotPorts, snapshotPorts } from "./snapshot_ports.ts";
 import type { Life } from "./virtual_time.ts";
 
-/** The longest that a job takes. */
-const JOB_MS = 150;
 const NEVER = new AbortController().signal;
 
 export interface SavingParts {
@@ -43,7 +39,7 @@ export interface SavingParts {
 export class Saving {
   readonly gate: SnapshotGate;
   readonly #parts: SavingParts;
-  readonly #view: SnapshotView;
+  readonly #ports: SnapshotPorts;
   #asked = new AbortController();
   #saves = 0;
 
@@ -51,7 +47,7 @@ export class Saving {
     this.#parts = parts;
     this.gate = new SnapshotGate({ log: silentLog, clock: parts.life });
     const { streams, cursorOf } = parts;
-    this.#view = new SnapshotView({
+    this.#ports = snapshotPorts({
       ...parts,
       cursors: () => Array.from({ length: streams.shards }, (_, i) => cursorOf(i + 1)),
     });
@@ -59,14 +55,14 @@ export class Saving {
 
   /** Saves by the rule from now on. */
   runAutomatically(node: Pick<Node, "cursors">): void {
-    const { replica, streams, life, random } = this.#parts;
-    const { maxMessages } = streams;
+    const { replica, streams: { maxMessages, shards }, random } = this.#parts;
+    const { store, streamNames, streamStates, clock } = this.#ports;
     const saves = new AutomaticSaves({
       holder: String(replica.nodeId),
-      maxLogEntries: Math.min(maxMessages, 60) * streams.shards,
-      streamNames: Array.from({ length: streams.shards }, (_, i) => `stream-${i + 1}`),
-      streamStates: () => statesOf(streams),
-      readManifest: (signal) => readManifest(this.#view, { signal }),
+      maxLogEntries: Math.min(maxMessages, 60) * shards,
+      streamNames,
+      streamStates,
+      readManifest: (signal) => readManifest(store, { signal }),
       save: (signal) =>
         this.#saver((isWaiting) => void (this.gate.isOpen = isWaiting)).save(signal).catch((error) => {
           this.#judge(error);
@@ -74,9 +70,9 @@ export class Saving {
         }),
       canSave: () =>
         replica.tables.all().length > 0 && node.cursors().every(({ cursor }) => cursor !== undefined),
-      leases: this.#view,
+      leases: store,
       gate: this.gate,
-      clock: life,
+      clock,
       random: random.next,
       log: silentLog,
     });
@@ -110,18 +106,19 @@ export class Saving {
   }
 
   #saver(onWaiting?: (isWaiting: boolean) => void): SnapshotSaver {
-    const { dbPath, replica, streams, life, random, pendingMs } = this.#parts;
+    const { dbPath, replica, pendingMs } = this.#parts;
+    const { store, streamStates, clock, doJob } = this.#ports;
     return new SnapshotSaver({
       dbPath,
-      store: this.#view,
+      store,
       wireFormat: "batch",
       countPending: (upTo) => countPending(replica.connection, upTo),
-      streamStates: () => statesOf(streams),
+      streamStates,
       pendingMs,
       ...onWaiting ? { onWaiting } : {},
-      clock: life,
+      clock,
       log: silentLog,
-      doJob: jobsOf(life, random),
+      doJob,
     });
   }
 
@@ -131,26 +128,4 @@ export class Saving {
     const isNetwork = error instanceof Error && error.message === "no connection";
     if (!life.isOver && !isForeseen && !isNetwork) onFailure(error);
   }
-}
-
-/** Jobs that are done at one moment, each alone, and whose outcome comes later. */
-function jobsOf(life: Life, random: Random): DoJob {
-  return async (name, request, signal) => {
-    signal.throwIfAborted();
-    const job = snapshotJobs[name] as (request: unknown) => Promise<unknown>;
-    const result = await life.outside(() => job(request), random.below(JOB_MS));
-    signal.throwIfAborted();
-    // deno-lint-ignore no-explicit-any -- the outcome of the job of that name
-    return result as any;
-  };
-}
-
-/** The streams of all shards. */
-export async function statesOf(streams: MemoryStreams): Promise<Map<string, StreamAtRest>> {
-  const states = new Map<string, StreamAtRest>();
-  for (let shard = 1; shard <= streams.shards; shard++) {
-    const state = await streams.describe(shard);
-    states.set(state.name, { ...state, firstStoredAt: undefined });
-  }
-  return states;
 }

@@ -1,0 +1,133 @@
+/** Deliberate faults in saving snapshots, in taking them, and in what a node is that began with one. */
+import type { Fault } from "../deliberate_faults.ts";
+
+const STRIP = "src/db/snapshot/strip_copy.ts";
+const SAVER = "src/node/snapshot/snapshot_saver.ts";
+const WAIT = "await this.#awaitPublished(facts, signal).finally(() => this.#parts.onWaiting?.(false));";
+const FORGET = '    if (kind === "snapshot") forgetTriggers(connection);\n';
+const KEPT = '  "__marmot__unique",\n]);';
+
+/** SQL for Marmot's tables in the copy, in the transaction that strips it. */
+function inCopy(sql: string): Fault["changes"] {
+  return [{
+    file: STRIP,
+    find: FORGET,
+    replace: `${FORGET}    if (kind === "snapshot") connection.exec(${JSON.stringify(sql)});\n`,
+  }];
+}
+
+export const SNAPSHOT_FAULTS: readonly Fault[] = [
+  {
+    name: "origin marks are not in the snapshot",
+    changes: [{ file: STRIP, find: '  "__marmot__origin",\n', replace: "" }],
+    within: { mode: "snapshots" },
+  },
+  {
+    name: "a snapshot is uploaded without waiting for what is pending in its copy",
+    changes: [{
+      file: SAVER,
+      find: "left > 0; left = countPending",
+      replace: "left < 0; left = countPending",
+    }],
+    within: { mode: "snapshots" },
+  },
+  {
+    name: "cursors and marks of a snapshot are from after its rows",
+    changes: [
+      {
+        file: SAVER,
+        find: 'import { statfsSync, statSync } from "node:fs";',
+        replace:
+          'import { statfsSync, statSync } from "node:fs";\nimport { DatabaseSync } from "node:sqlite";\n',
+      },
+      { file: SAVER, find: WAIT, replace: `${WAIT}\n      takePositions(dbPath, copy);` },
+      {
+        file: SAVER,
+        find: "function makeEntry(",
+        replace: `function takePositions(from: string, to: string): void {
+  const copy = new DatabaseSync(to);
+  copy.exec(\`ATTACH '\${from}' AS live\`);
+  for (const table of ["__marmot__stream", "__marmot__origin"]) {
+    copy.exec(\`DELETE FROM main.\${table}; INSERT INTO main.\${table} SELECT * FROM live.\${table}\`);
+  }
+  copy.close();
+}
+
+function makeEntry(`,
+      },
+    ],
+    within: { mode: "snapshots" },
+  },
+  {
+    name: "cursors of a snapshot are from before its rows",
+    changes: inCopy("UPDATE __marmot__stream SET cursor = max(0, cursor - 2), stored_at = ''"),
+    within: { mode: "snapshots" },
+  },
+  {
+    name: "cursors and marks of a snapshot are from before its rows",
+    changes: inCopy(
+      "UPDATE __marmot__stream SET cursor = max(0, cursor - 2), stored_at = ''; DELETE FROM __marmot__origin",
+    ),
+    within: { mode: "snapshots" },
+  },
+  {
+    name: "parts of a row are not in the snapshot",
+    changes: [{ file: STRIP, find: '  "__marmot__part",\n', replace: "" }],
+    within: { history: "a_snapshot_ends_in_the_middle_of_a_row" },
+  },
+  {
+    name: "a snapshot is saved while rows are hidden",
+    changes: [{
+      file: "src/db/snapshot/copy_facts.ts",
+      find: 'has("__marmot__hidden")',
+      replace: 'has("__marmot__hidden WHERE 0")',
+    }],
+    within: { mode: "snapshots" },
+  },
+  {
+    name: "a snapshot that ends before a stream begins is taken",
+    changes: [{
+      file: "src/node/snapshot/candidates.ts",
+      find: "if (state.firstSequence <= cursor + 1) continue;",
+      replace: "if (state.firstSequence > 0 || cursor > 0) continue;",
+    }],
+    within: { mode: "snapshots" },
+  },
+  {
+    name: "the change log stays in the snapshot",
+    changes: [{ file: STRIP, find: KEPT, replace: `  "__marmot__change_log",\n${KEPT}` }],
+    within: { mode: "snapshots" },
+  },
+  {
+    name: "a snapshot is the file of another node",
+    changes: [{
+      file: STRIP,
+      find: KEPT,
+      replace: `  "__marmot__change_log",\n  "__marmot__meta",\n  "__marmot__hidden",\n${KEPT}`,
+    }],
+    within: { mode: "snapshots" },
+  },
+  {
+    name: "tables in a snapshot have triggers on record that are not there",
+    changes: [{ file: STRIP, find: FORGET, replace: "    void forgetTriggers;\n" }],
+    within: { mode: "snapshots" },
+  },
+  {
+    name: "what a node had published before its file was lost settles what it writes now",
+    changes: [{
+      file: "src/db/replica.ts",
+      find: "firstRun: firstRunOf(connection, nodeId, this.run),",
+      replace: "firstRun: Math.min(0, firstRunOf(connection, nodeId, this.run)),",
+    }],
+    within: { mode: "snapshots" },
+  },
+  {
+    name: "a node that has missed messages saves a snapshot",
+    changes: [{
+      file: SAVER,
+      find: "await this.#assertNotBehind(facts);",
+      replace: "void this.#assertNotBehind;",
+    }],
+    within: { mode: "snapshots" },
+  },
+];
