@@ -82,7 +82,7 @@ function makeEntry(`,
       find: 'has("__marmot__hidden")',
       replace: 'has("__marmot__hidden WHERE 0")',
     }],
-    within: { mode: "snapshots" },
+    within: { history: "a_snapshot_is_saved_while_a_row_is_hidden" },
   },
   {
     name: "a snapshot that ends before a stream begins is taken",
