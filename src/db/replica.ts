@@ -34,6 +34,8 @@ import { createStateTables, hasStateTables, STATE_VERSION } from "./state/state_
 import { ReplicaIdentity } from "./replica_identity.ts";
 import { UniqueAgreement } from "./apply/unique_agreement.ts";
 import { type StreamPosition, StreamPositions } from "./state/stream_positions.ts";
+import { dropMergeWish, readMergeWish, readMerging } from "./state/merge_wish.ts";
+import { type MergeRequest, SnapshotMerge } from "./snapshot/snapshot_merge.ts";
 import { decodeMessage } from "../wire/message.ts";
 
 export const DEFAULT_RETENTION: Retention = { milliseconds: 10 * 60_000, entries: 10_000 };
@@ -62,6 +64,9 @@ export interface ReplicaOptions {
   /** Whether table images can be published, which the original's format cannot carry; true unless told. */
   readonly hasImages?: boolean;
 }
+
+/** Keys that are looked at together. */
+const PAGE = 500;
 
 export class Replica {
   readonly connection: Connection;
@@ -194,6 +199,11 @@ export class Replica {
     const isNew = version !== this.#dataVersion;
     this.#dataVersion = version;
     return isNew;
+  }
+
+  /** The version of the schema that the tables were armed for. */
+  get armedVersion(): number {
+    return this.#schemaVersion;
   }
 
   /** Whether the schema is another than the tables were armed for. */
@@ -334,6 +344,63 @@ export class Replica {
       this.#images.goBack(position.name, agreed);
       return this.#retained.reopen(position.name, agreed);
     });
+  }
+
+  /** Takes a stream's tables over from a snapshot: see SnapshotMerge. Throws SchemaMismatchError where the schema does not fit yet. */
+  snapshotMerge(saved: Replica, request: MergeRequest): SnapshotMerge {
+    const here = {
+      connection: this.connection,
+      nodeId: this.nodeId,
+      run: this.run,
+      tables: this.tables,
+      log: this.log,
+      pending: this.#pending,
+      hidden: this.#hidden,
+      parked: this.#parked,
+      parts: this.#applier.messageParts,
+      journal: this.#journal,
+      agreement: this.#agreement,
+      images: this.#images,
+      positions: this.positions,
+      tableApplier: this.#applier.tableApplier,
+      write: <T>(work: () => T) => this.#writeOnKnownSchema(work),
+      hasNewSchema: () => this.hasNewSchema(),
+    };
+    return new SnapshotMerge(here, saved, request);
+  }
+
+  /** Whether this node has to take a snapshot of a stream over though it may have read all of it: see merge_wish.ts. */
+  isMergeWished(stream: string): boolean {
+    const { connection } = this;
+    return readMerging(connection).includes(stream) || readMergeWish(connection).includes(stream);
+  }
+
+  /**
+   * Whether no stream was ever read here, though there are rows that are not about to be published: nobody knows where
+   * they come from.
+   */
+  isStranger(): boolean {
+    if (!this.positions.isEmpty) return false;
+    return this.connection.read(() => {
+      this.#pending.load();
+      return this.tables.all().some((table) => this.#hasForeignRow(table));
+    });
+  }
+
+  #hasForeignRow(table: ArmedTable): boolean {
+    const { ranges, rows, id } = table;
+    for (let after: readonly Value[] | null = null;;) {
+      const keys = ranges.keys({ after, upTo: null }, PAGE);
+      if (keys.some((key) => !this.#pending.isCovered(id, rows.identityOf(key), Infinity))) return true;
+      const last = keys.at(-1);
+      if (!last || keys.length < PAGE) return false;
+      after = last;
+    }
+  }
+
+  /** Forgets that the operator wants a snapshot of a stream; false where none is wished, or it has begun to be taken over. */
+  dropMergeWish(stream: string): boolean {
+    return this.#write(() => dropMergeWish(this.connection, stream));
   }
 
   /** Tables with messages that wait for their schema. */

@@ -34,6 +34,8 @@ export interface ArmerParts {
 export class Armer {
   /** Called with the tables whose rows are to be published again, once their changes can be scanned. */
   onRepublish: (tables: readonly string[]) => void = () => {};
+  /** Called when a command of the operator has left something for the node. */
+  onRequest: () => void = () => {};
   readonly #parts: ArmerParts;
   readonly #said = new Set<string>();
   #looking: Promise<void> | undefined;
@@ -109,6 +111,7 @@ export class Armer {
     const { replica } = this.#parts;
     const before = replica.parkedTables();
     const isNew = replica.takeOperatorRequest();
+    if (isNew) this.onRequest();
     const after = replica.parkedTables();
     if (before.some((name) => !after.includes(name))) {
       this.onRepublish(replica.tables.all().map((table) => table.schema.name));

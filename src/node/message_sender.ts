@@ -29,7 +29,7 @@ export interface MessageSenderParts {
 export class MessageSender {
   constructor(readonly parts: MessageSenderParts) {}
 
-  /** Messages for a set of changes. Rows that the format cannot carry are said, and stay pending. */
+  /** Messages for a set of changes behind the shard's position. Rows that the format cannot carry are said, and stay pending. */
   encode(state: ShardPublishing, set: ChangeSet, top: number, isFollowed?: boolean): OutgoingMessage[] {
     const { encoder, streams: { maxPayloadBytes }, log } = this.parts;
     const onRefused = (error: MarmotError) => {
@@ -39,12 +39,17 @@ export class MessageSender {
         hint: error.hint,
       });
     };
-    return encoder.encode(set, top, {
+    const messages = encoder.encode(set, top, {
       maxPayloadBytes,
       nextNumber: state.nextNumber,
       onRefused,
       ...(isFollowed === undefined ? {} : { isFollowed }),
     });
+    const events = messages.reduce((sum, message) => sum + message.events, 0);
+    const changes = { tableId: set.table.id, after: state.position, upTo: top };
+    // Refused rows stay pending, and the others with them.
+    if (events === set.events.length) state.sent.begin(changes, messages.map(({ number }) => number));
+    return messages;
   }
 
   /** Messages for a piece of a table image. */
@@ -71,6 +76,7 @@ export class MessageSender {
       const condition = expected === undefined ? {} : { expectedLastSubjectSequence: expected };
       const sequence = await streams.publish({ shard: state.shard, table, format, payload, ...condition });
       if (isOriginal) echoes.acknowledge(state.shard, sequence);
+      state.sent.acknowledge(message.number, sequence);
       state.failures = 0;
       state.isFailureSaid = false;
       statistics.publishedMessages++;

@@ -16,6 +16,7 @@ import { MessageEncoder } from "./message_encoder.ts";
 import { Publisher } from "./publisher.ts";
 import { ShardReader } from "./shard_reader.ts";
 import type { SnapshotGate } from "./snapshot/snapshot_gate.ts";
+import { LateMerge, type SavedSnapshots } from "./snapshot/late_merge.ts";
 import { newStatistics, type Statistics } from "./statistics.ts";
 
 /**
@@ -50,6 +51,8 @@ export interface NodeOptions {
   readonly armer?: Armer;
   /** Holds publishing back until a snapshot covers the streams; nothing does without it. */
   readonly gate?: Pick<SnapshotGate, "isHeld">;
+  /** Where a node that has missed messages finds snapshots; it stays stopped without. */
+  readonly snapshots?: SavedSnapshots;
 }
 
 export class Node {
@@ -59,6 +62,7 @@ export class Node {
   readonly #publisher: Publisher;
   readonly #applyLoop: ApplyLoop;
   readonly #readers: ShardReader[];
+  readonly #late: LateMerge | undefined;
   readonly #armer: Armer;
   readonly #idleLookMs: number;
   #signal: AbortSignal = new AbortController().signal;
@@ -69,6 +73,7 @@ export class Node {
     this.#idleLookMs = options.idleLookMs ?? LOOK_MS.idle;
     this.#armer = options.armer ?? new Armer({ replica, ...ports });
     this.#armer.onRepublish = (tables) => this.#publisher.republish(tables);
+    this.#armer.onRequest = () => this.#takeWishes();
     const onSchemaChange = () => this.#armer.look(this.#signal);
     const shared = { replica, statistics: this.statistics, onSchemaChange, ...ports };
     const { wireFormat, compress } = options;
@@ -85,12 +90,15 @@ export class Node {
       },
     });
     this.#applyLoop = new ApplyLoop({ ...shared, publisher: this.#publisher, shards: ports.streams.shards });
+    const late = this.#late = options.snapshots &&
+      new LateMerge({ ...shared, publisher: this.#publisher, snapshots: options.snapshots });
     this.#readers = Array.from(
       { length: ports.streams.shards },
       (_, i) =>
         new ShardReader(i + 1, {
           ...shared,
           applyLoop: this.#applyLoop,
+          late,
           onBegin: (shard) => this.#publisher.recover(shard),
         }),
     );
@@ -124,6 +132,7 @@ export class Node {
       this.#applyLoop.run(signal),
       this.#lookRegularly(signal),
       ...this.#readers.map((reader) => reader.run(signal)),
+      this.#late?.run(signal) ?? Promise.resolve(),
     ].map((loop) => loop.catch((error) => ended.reject(error)));
     const finish = () => ended.resolve();
     stop.addEventListener("abort", finish);
@@ -139,6 +148,13 @@ export class Node {
       halt.abort();
       end.abort();
       await Promise.all(loops);
+    }
+  }
+
+  /** Has the streams begin anew of which the operator wants a snapshot taken over. */
+  #takeWishes(): void {
+    for (const reader of this.#readers) {
+      if (reader.stream !== undefined && this.#replica.isMergeWished(reader.stream)) reader.interrupt();
     }
   }
 

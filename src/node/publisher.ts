@@ -3,6 +3,7 @@
  * acknowledgement is not the end of a change, its echo is: entries are settled where messages are applied.
  */
 import type { ChangeSet } from "../db/capture/change_scan.ts";
+import type { StoredChanges } from "../db/snapshot/snapshot_merge.ts";
 import { errorText } from "../errors.ts";
 import { backoffDelayMs } from "../runtime/backoff.ts";
 import { Wakeup } from "../runtime/wakeup.ts";
@@ -69,6 +70,10 @@ export class Publisher {
     );
   }
 
+  get wireFormat(): "batch" | "v0.6" {
+    return this.#parts.encoder.options.wireFormat;
+  }
+
   /** Publishes until the signal aborts. Throws where the database or this program is not sound. */
   async run(signal: AbortSignal): Promise<void> {
     this.#signal = signal;
@@ -113,6 +118,20 @@ export class Publisher {
     for (const state of this.#shards) if (shards.includes(state.shard)) this.#drain(state, highest);
   }
 
+  /**
+   * Stops publishing to a shard until its reader goes on, and waits until the outcome of all that was sent is known.
+   * Returns the changes that are in the stream for certain and were not read back. Rejects with the signal's reason.
+   */
+  async halt(shard: number, signal: AbortSignal): Promise<StoredChanges[]> {
+    this.#recover([shard]);
+    const state = this.#shards[shard - 1];
+    while (state !== undefined && state.phase !== "reading") {
+      signal.throwIfAborted();
+      await this.#parts.clock.sleep(DRAIN_SLEEP_MS, signal);
+    }
+    return state?.sent.stored() ?? [];
+  }
+
   /** In the original's format: the log ids that a message of ours covers, undefined for others. */
   echoTopOf(shard: number, sequence: number, payload: Uint8Array): number | undefined {
     return this.#echoes.topOf(shard, sequence, payload);
@@ -121,13 +140,13 @@ export class Publisher {
   /** To be called with own messages of this run that were read back. */
   noteEchoes(shard: number, numbers: readonly number[]): void {
     const state = this.#shards[shard - 1];
-    for (const number of numbers) state?.unread.delete(number);
+    for (const number of numbers) state?.noteReadBack(number);
   }
 
   /** To be called with every message that was applied. */
   noteApplied(shard: number, sequence: number): void {
     const number = this.#echoes.remove(shard, sequence);
-    if (number !== undefined) this.#shards[shard - 1]?.unread.delete(number);
+    if (number !== undefined) this.#shards[shard - 1]?.noteReadBack(number);
   }
 
   /** Whether nothing is in flight. */
@@ -140,6 +159,7 @@ export class Publisher {
     if (due.length > 0) this.#recover(due.map((state) => state.shard));
     for (const state of this.#shards) {
       if (state.phase === "reading" && this.#parts.cursorOf(state.shard) >= state.readTo) {
+        state.sent.clear();
         state.phase = state.checkedTo > 0 || this.#isImageDue(state.shard) ? "checked" : "open";
         if (state.phase === "checked") this.#start(() => this.#publishChecked(state));
         this.#isBehind = true;
@@ -173,10 +193,10 @@ export class Publisher {
     }
     this.#parts.statistics.captured += result.entries;
     for (const state of ready) {
-      state.position = Math.max(state.position, result.to);
-      state.hasBacklog = !result.isAtEnd;
       const sets = result.sets.filter((set) => set.shard === state.shard);
       if (sets.length > 0) this.#sendAll(state, sets, { top: result.to, isWhole: result.isAtEnd });
+      state.position = Math.max(state.position, result.to);
+      state.hasBacklog = !result.isAtEnd;
     }
     if (!result.isAtEnd) this.#isBehind = true;
     return ready.length === this.#shards.length;

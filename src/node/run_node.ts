@@ -28,6 +28,7 @@ import { sayWhenReady } from "./readiness.ts";
 import { automaticSaves } from "./snapshot/node_saves.ts";
 import { startCold } from "./snapshot/cold_start.ts";
 import { SnapshotGate } from "./snapshot/snapshot_gate.ts";
+import { savedSnapshots } from "./snapshot/saved_snapshots.ts";
 import { openStore } from "./snapshot/store_access.ts";
 import { removeAbandoned } from "./snapshot/temporary_files.ts";
 import { writeSeqMap } from "./seq_map_file.ts";
@@ -148,6 +149,7 @@ async function replicate(run: Run, { replica, armer, connection, claims }: RunPa
     wireFormat: config.wireFormat,
     compress: config.compress,
     ...(gate === undefined ? {} : { gate }),
+    ...(store === undefined ? {} : { snapshots: savedSnapshots({ store, dbPath: config.dbPath }) }),
   });
   const naming = {
     streamPrefix: config.streamPrefix,

@@ -9,6 +9,8 @@
  * already: they go one message at a time with the expected last sequence of their table's subject. 3. Numbers ascend in
  * a run, whatever fails. 4. What is in flight when a shard drains is forgotten: it goes again with fresh images.
  */
+import { SentSets } from "./sent_sets.ts";
+
 export type PublishingPhase = "draining" | "reading" | "checked" | "open";
 
 export class ShardPublishing {
@@ -35,6 +37,8 @@ export class ShardPublishing {
   maxMessages = Infinity;
   /** Numbers of messages that were sent and not read back. */
   readonly unread = new Set<number>();
+  /** What is known of the changes in these messages. */
+  readonly sent = new SentSets();
   #number = 0;
 
   constructor(readonly shard: number, readonly maxInFlight: number) {}
@@ -56,6 +60,12 @@ export class ShardPublishing {
     this.maxMessages = maxMessages;
     this.position = 0;
     this.unread.clear();
+  }
+
+  /** To be called with an own message that was read back. */
+  noteReadBack(number: number): void {
+    this.unread.delete(number);
+    this.sent.readBack(number);
   }
 
   /** Own messages must be read back before the server trims them. */

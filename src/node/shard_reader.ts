@@ -20,6 +20,15 @@ const STOPPED_PAUSE_MS = 5000;
 const TRIMMED =
   "stream stopped: messages that this node has not read are gone, its tables of this stream are out of date";
 
+/** Brings the tables of a stream up to date whose messages are gone. */
+export interface LateStreams {
+  /**
+   * Takes a snapshot of the stream over, or returns why none can be taken now. The node reads on from where the
+   * snapshot ends.
+   */
+  catchUp(shard: number, state: StreamState, signal: AbortSignal): Promise<string | undefined>;
+}
+
 export interface ShardReaderParts {
   readonly replica: Replica;
   readonly streams: ChangeStreams;
@@ -29,6 +38,8 @@ export interface ShardReaderParts {
   readonly log: Log;
   /** Called whenever reading begins: what was sent before may be lost, also what was acknowledged. */
   readonly onBegin: (shard: number) => void;
+  /** What a late stream is brought up to date with; it stays stopped without. */
+  readonly late?: LateStreams | undefined;
 }
 
 export class ShardReader {
@@ -36,7 +47,10 @@ export class ShardReader {
   readonly #shard: number;
   /** Name of the stream, once the broker has told it. */
   #stream: string | undefined;
-  #isTrimmed = false;
+  /** Whether messages behind the cursor are missing, or a snapshot is to be taken over. */
+  #isStopped = false;
+  #isSaid = false;
+  #reading = new AbortController();
 
   constructor(shard: number, parts: ShardReaderParts) {
     this.#shard = shard;
@@ -45,7 +59,7 @@ export class ShardReader {
 
   /** Last sequence that was applied; undefined as long as messages are missing behind it, or it is not known. */
   get cursor(): number | undefined {
-    const isGoingOn = this.#stream !== undefined && !this.#isTrimmed;
+    const isGoingOn = this.#stream !== undefined && !this.#isStopped;
     return isGoingOn ? this.#parts.replica.positions.get(this.#stream ?? "").cursor : undefined;
   }
 
@@ -89,27 +103,40 @@ export class ShardReader {
     if (continuity === "made-anew" || continuity === "rolled-back") {
       throw new Error("the stream changes again");
     }
-    this.#say(continuity === "trimmed", state);
-    if (continuity === "trimmed") return false;
+    this.#isStopped = continuity === "trimmed" || replica.isMergeWished(state.name);
+    // Looked at once more afterwards: it may have taken long.
+    if (this.#isStopped) return await this.#catchUp(state, signal);
+    if (this.#isSaid) log.info("stream goes on", this.#placeOf(state));
+    this.#isSaid = false;
     applyLoop.begin(this.#shard, { stream: state.name, createdAt: state.createdAt });
     onBegin(this.#shard);
-    for await (const message of streams.read(this.#shard, positionOf(state).cursor + 1, signal)) {
+    const reading = this.#reading = new AbortController();
+    const ended = AbortSignal.any([signal, reading.signal]);
+    for await (const message of streams.read(this.#shard, positionOf(state).cursor + 1, ended)) {
       const room = applyLoop.enqueue(message);
       if (room) await room;
     }
     return true;
   }
 
-  #say(isTrimmed: boolean, state: StreamState): void {
-    if (isTrimmed === this.#isTrimmed) return;
-    this.#isTrimmed = isTrimmed;
-    const fields = {
-      stream: state.name,
-      cursor: this.#parts.replica.positions.get(state.name).cursor,
-      first: state.firstSequence,
-      last: state.lastSequence,
-    };
-    if (isTrimmed) this.#parts.log.error(TRIMMED, fields);
-    else this.#parts.log.info("stream goes on", fields);
+  /** To be called when a snapshot of the stream is to be taken over: reading begins anew. */
+  interrupt(): void {
+    this.#reading.abort();
+  }
+
+  /** Whether the stream goes on: a snapshot was taken over. */
+  async #catchUp(state: StreamState, signal: AbortSignal): Promise<boolean> {
+    const { late, applyLoop } = this.#parts;
+    applyLoop.drop(this.#shard);
+    const reason = late ? await late.catchUp(this.#shard, state, signal) : "snapshots are switched off";
+    if (reason === undefined) return true;
+    if (!this.#isSaid) this.#parts.log.error(TRIMMED, { ...this.#placeOf(state), reason });
+    this.#isSaid = true;
+    return false;
+  }
+
+  #placeOf(state: StreamState): Record<string, string | number> {
+    const { cursor } = this.#parts.replica.positions.get(state.name);
+    return { stream: state.name, cursor, first: state.firstSequence, last: state.lastSequence };
   }
 }

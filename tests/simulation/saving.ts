@@ -7,6 +7,8 @@ import { countPending } from "../../src/db/snapshot/copy_facts.ts";
 import { errorText, MarmotError } from "../../src/errors.ts";
 import type { Node } from "../../src/node/node.ts";
 import { AutomaticSaves } from "../../src/node/snapshot/automatic_saves.ts";
+import type { SavedSnapshots } from "../../src/node/snapshot/late_merge.ts";
+import { savedSnapshots } from "../../src/node/snapshot/saved_snapshots.ts";
 import { SnapshotGate } from "../../src/node/snapshot/snapshot_gate.ts";
 import { SnapshotSaver } from "../../src/node/snapshot/snapshot_saver.ts";
 import { silentLog } from "../../src/observability/log.ts";
@@ -14,7 +16,7 @@ import { readManifest } from "../../src/snapshot/snapshot_catalog.ts";
 import type { MemorySnapshots } from "./memory_snapshots.ts";
 import type { MemoryStreams } from "./memory_streams.ts";
 import type { Random } from "./random.ts";
-import { type SnapshotPorts, snapshotPorts } from "./snapshot_ports.ts";
+import { doAtOnce, type SnapshotPorts, snapshotPorts } from "./snapshot_ports.ts";
 import type { Life } from "./virtual_time.ts";
 
 const NEVER = new AbortController().signal;
@@ -38,6 +40,10 @@ export interface SavingParts {
 
 export class Saving {
   readonly gate: SnapshotGate;
+  /** Where the node finds snapshots when it has missed messages. */
+  readonly saved: SavedSnapshots;
+  /** The object that was fetched last for that. */
+  fetched = "";
   readonly #parts: SavingParts;
   readonly #ports: SnapshotPorts;
   #asked = new AbortController();
@@ -51,6 +57,18 @@ export class Saving {
       ...parts,
       cursors: () => Array.from({ length: streams.shards }, (_, i) => cursorOf(i + 1)),
     });
+    const { store, onFiles } = this.#ports;
+    const saved = savedSnapshots({ store, dbPath: parts.dbPath, onFiles, doJob: doAtOnce });
+    this.saved = {
+      list: async (signal) =>
+        (await saved.list(signal)).map((snapshot) => ({
+          ...snapshot,
+          fetch: (signal) => {
+            this.fetched = snapshot.name;
+            return snapshot.fetch(signal);
+          },
+        })),
+    };
   }
 
   /** Saves by the rule from now on. */

@@ -145,11 +145,16 @@ export class SimulatedNode {
     const streams = this.streams = new MemoryStreams(server, life, this.parts.distance);
     this.stopped.clear();
     const saving = this.saving = saves && this.#savingIn(surroundings, { ...saves, replica, streams, life });
-    const node = new Node(replica, { clock: life, random: random.next, streams, log: this.#log() }, {
+    const node = new Node(replica, {
+      clock: life,
+      random: random.next,
+      streams,
+      log: this.#log(surroundings),
+    }, {
       wireFormat: "batch",
       compress: false,
       idleLookMs,
-      ...saving ? { gate: saving.gate } : {},
+      ...saving ? { gate: saving.gate, snapshots: saving.saved } : {},
     });
     if (saves?.areAutomatic) saving?.runAutomatically(node);
     node.run(new AbortController().signal).catch((error) => {
@@ -350,7 +355,8 @@ export class SimulatedNode {
 
   /** Whether the tables should hold just what the streams say. */
   get isQuiet(): boolean {
-    return !this.#held && this.#reader.count("__marmot__change_log WHERE kind <> 3") === 0 &&
+    return !this.#held && this.#reader.count("__marmot__meta WHERE name = 'merging'") === 0 &&
+      this.#reader.count("__marmot__change_log WHERE kind <> 3") === 0 &&
       this.#reader.count("__marmot__hidden") === 0 && this.#reader.count("__marmot__parked") === 0;
   }
 
@@ -387,12 +393,25 @@ export class SimulatedNode {
     return application;
   }
 
-  #log(): Log {
+  #log({ saves, say }: Surroundings): Log {
+    const onTakenOver = (stream: string, fields: Readonly<Record<string, unknown>>) => {
+      const at = Number(stream.split("-")[1]) - 1;
+      const exactFrom = saves?.snapshots.exactFrom.get(this.saving?.fetched ?? "")?.[at] ?? 0;
+      const places = Array.from({ length: at + 1 }, (_, i) => this.exactFrom[i] ?? 0);
+      this.exactFrom = [...places.with(at, exactFrom), ...this.exactFrom.slice(at + 1)];
+      say?.(
+        this.id,
+        `has taken ${stream} over from a snapshot, reads from ${
+          fields["readsFrom"]
+        } on, exact from ${exactFrom} on`,
+      );
+    };
     const error = (event: string, fields?: Parameters<Log["error"]>[1]) => {
       if (event.startsWith("stream stopped")) this.stopped.add(String(fields?.["stream"]));
     };
     const info = (event: string, fields?: Parameters<Log["info"]>[1]) => {
       if (event === "stream goes on") this.stopped.delete(String(fields?.["stream"]));
+      if (event === "snapshot taken over") onTakenOver(String(fields?.["stream"]), fields ?? {});
     };
     return { ...silentLog, error, info };
   }

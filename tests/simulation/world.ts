@@ -375,22 +375,13 @@ export class World implements Surroundings {
   #comeUp(): string | undefined {
     const cold = this.#coldNodes;
     if (!cold) return undefined;
-    // In some histories they stay as they are.
-    const behind = this.#plan.seed % 4 === 0
-      ? []
-      : this.nodes.filter((node) => node.isLeftBehind(this.server));
-    const savers = this.nodes.filter((node) => !node.isLeftBehind(this.server));
-    if (savers.length > 0) {
-      for (const node of behind) {
-        const said = this.#lose(node, node.id);
-        if (said !== undefined) this.#note(`node ${node.id} ${said}`);
-      }
-      this.#join(LAST);
-    }
-    if (cold.isEmpty || savers.length === 0) return undefined;
+    const behind = this.nodes.filter((node) => node.isLeftBehind(this.server));
+    const savers = this.nodes.filter((node) => !behind.includes(node));
+    if (savers.length > 0) this.#join(LAST);
+    if ((cold.isEmpty && behind.length === 0) || savers.length === 0) return undefined;
     savers[this.#plan.seed % savers.length]?.saving?.saveUnlessSaving();
     cold.startDead();
-    return `node ${cold.names} not up`;
+    return `node ${cold.names} not up, node ${behind.map(({ id }) => id).join(", ")} left behind`;
   }
 
   #findUnrest(): string | undefined {

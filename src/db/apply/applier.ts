@@ -62,17 +62,17 @@ interface ApplierParts {
 
 export class Applier {
   readonly #parts: ApplierParts;
-  readonly #tableApplier: TableApplier;
+  readonly tableApplier: TableApplier;
   readonly #parking: Parking;
-  readonly #messageParts: MessageParts;
+  readonly messageParts: MessageParts;
   readonly #retry: QuarantineRetry;
 
   constructor(connection: Connection, parts: ApplierParts) {
     this.#parts = parts;
-    this.#messageParts = new MessageParts(connection, (set) => {
+    this.messageParts = new MessageParts(connection, (set) => {
       parts.log.error("unfinished row dropped: too much of rows in parts waits for the rest", set);
     });
-    const tableApplier = this.#tableApplier = new TableApplier(connection, parts);
+    const tableApplier = this.tableApplier = new TableApplier(connection, parts);
     this.#retry = new QuarantineRetry(connection, { ...parts, tableApplier });
     this.#parking = new Parking({
       ...parts,
@@ -101,7 +101,7 @@ export class Applier {
       outcome.messages++;
       if (!message.isFollowed && isFull()) break;
     }
-    this.#tableApplier.finish();
+    this.tableApplier.finish();
     positions.save();
     return outcome;
   }
@@ -113,9 +113,9 @@ export class Applier {
   retryParked(bounds: ApplyBounds): ApplyOutcome {
     const outcome = noOutcome();
     this.#parts.pending.load();
-    this.#tableApplier.unhide();
+    this.tableApplier.unhide();
     this.#parking.retry(outcome, boundOf(outcome, bounds, this.#parts.applicant.nowMs));
-    this.#tableApplier.finish();
+    this.tableApplier.finish();
     return outcome;
   }
 
@@ -123,15 +123,15 @@ export class Applier {
   retryQuarantined(after: number): RetryResult | undefined {
     this.#parts.pending.load();
     const result = this.#retry.tryNext(after, noOutcome());
-    this.#tableApplier.finish();
+    this.tableApplier.finish();
     this.#parts.positions.save();
     return result;
   }
 
   /** To be called when a transaction was rolled back. */
   forgetTransaction(): void {
-    this.#tableApplier.forgetTransaction();
-    this.#messageParts.forgetTransaction();
+    this.tableApplier.forgetTransaction();
+    this.messageParts.forgetTransaction();
   }
 
   #applyMessage(message: IncomingMessage, outcome: ApplyOutcome): void {
@@ -158,7 +158,7 @@ export class Applier {
 
   #quarantine(message: QuarantinedMessage, error: unknown): void {
     const reason = errorText(error);
-    this.#tableApplier.noteFollowed();
+    this.tableApplier.noteFollowed();
     const gone = this.#parts.quarantine.put(message, { reason, atMs: this.#parts.applicant.nowMs() });
     if (gone > 0) {
       this.#parts.log.error("quarantine is full: its oldest messages are lost to this node", { gone });
@@ -195,7 +195,7 @@ export class Applier {
       return undefined;
     }
     if (isOwnRun(this.#parts.applicant, envelope)) outcome.echoes.push({ stream, number: envelope.number });
-    const bytes = this.#messageParts.take(stream, envelope);
+    const bytes = this.messageParts.take(stream, envelope);
     if (!bytes) return undefined;
     const body = decodeBody(bytes);
     assertTableName(body.table);

@@ -52,6 +52,11 @@ export interface Incoming {
   readonly body: BatchBody;
   /** Whether it is an event of this run of this node. */
   readonly isEcho: boolean;
+  /**
+   * Of rows of a snapshot: whether the row of a key stays where the snapshot has none. All others that clash come with the
+   * snapshot's values, or are gone by it: they have not lost.
+   */
+  readonly isSpared?: (key: readonly Value[]) => boolean;
 }
 
 /** One message while it is applied. */
@@ -100,7 +105,7 @@ export class BatchApplier {
   }
 
   /** Applies a message. Call in a savepoint, after the pending changes were loaded. Throws SchemaMismatchError. */
-  apply(table: ArmedTable, { message, body: whole, isEcho }: Incoming): AppliedEvents {
+  apply(table: ArmedTable, { message, body: whole, isEcho, isSpared }: Incoming): AppliedEvents {
     const { image, formerNames: _, ...told } = whole;
     // What is kept of the message goes by the name that the table has here.
     const body = { ...told, table: table.schema.name };
@@ -132,6 +137,7 @@ export class BatchApplier {
       settled,
       spared,
       isEcho,
+      ...(isSpared ? { isSpared } : {}),
       isDisputed: this.#agreement.isDisputed(table),
     };
     const result: AppliedEvents = {
@@ -269,9 +275,9 @@ export class BatchApplier {
     row: { key: readonly Value[]; identity: KeyIdentity },
     result: AppliedEvents,
   ): void {
-    const { table } = application;
-    const isComing = application.inBatch.has(row.identity) && !application.arrived.has(row.identity) &&
-      !hasNull(row.key);
+    const { table, isSpared } = application;
+    const isComing = isSpared ? !isSpared(row.key) : application.inBatch.has(row.identity) &&
+      !application.arrived.has(row.identity) && !hasNull(row.key);
     if (!isComing) {
       const losing = {
         ...application.body,

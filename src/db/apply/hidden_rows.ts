@@ -59,6 +59,11 @@ export class HiddenRows {
     ]);
   }
 
+  dropAll(tableId: number): void {
+    if (!this.#tables.delete(tableId)) return;
+    this.connection.statement("DELETE FROM __marmot__hidden WHERE table_id = ?").run([BigInt(tableId)]);
+  }
+
   drop(tableId: number, identity: KeyIdentity): void {
     if (!this.#tables.has(tableId)) return;
     this.connection.statement("DELETE FROM __marmot__hidden WHERE table_id = ? AND key_identity = ?")

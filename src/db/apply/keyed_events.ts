@@ -47,6 +47,11 @@ export function hasSameRow(
   return rows.some((candidate) => isSameRow(columns.targets, candidate, wanted));
 }
 
-function isSameRow(targets: readonly number[], row: readonly Value[], wanted: readonly Value[]): boolean {
+/** Whether the columns `targets` of a row hold the values wanted. */
+export function isSameRow(
+  targets: readonly number[],
+  row: readonly Value[],
+  wanted: readonly Value[],
+): boolean {
   return targets.every((target, i) => isSameValue(row[target], wanted[i]));
 }

@@ -63,6 +63,20 @@ export class MessageParts {
     return concatenate(bodies.map((row) => row[0]).filter((body) => body instanceof Uint8Array));
   }
 
+  /** Takes the unfinished sets of a stream over from another database. Call in a write transaction. */
+  takeOver(stream: string, from: Connection): void {
+    this.connection.statement("DELETE FROM __marmot__part WHERE stream = ?").run([stream]);
+    const select = from.statement(
+      "SELECT stream, origin, part, run, number, body FROM __marmot__part WHERE stream = ? ORDER BY rowid",
+    );
+    for (const row of select.all([stream])) {
+      this.connection.statement(
+        "INSERT INTO __marmot__part (stream, origin, part, run, number, body) VALUES (?, ?, ?, ?, ?, ?)",
+      ).run(row);
+    }
+    this.#owners = undefined;
+  }
+
   /** To be called when a transaction was rolled back. */
   forgetTransaction(): void {
     this.#owners = undefined;

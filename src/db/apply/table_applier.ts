@@ -5,7 +5,7 @@
 import { errorText } from "../../errors.ts";
 import type { ApplyOutcome } from "./apply_outcome.ts";
 import { decideOnApplyError } from "./apply_policy.ts";
-import { type Applicant, BatchApplier, type BatchApplierParts } from "./batch_applier.ts";
+import { type Applicant, BatchApplier, type BatchApplierParts, type Incoming } from "./batch_applier.ts";
 import { noteHighestRowid } from "../capture/rowid_keys.ts";
 import type { Connection } from "../connection.ts";
 import type { SoundMessage } from "./parked_messages.ts";
@@ -64,11 +64,16 @@ export class TableApplier {
     const body = content.kind === "batch" ? content.body : bodyOfRowEvent(table, content.event);
     const isEcho = isOwnRun(this.#parts.applicant, message) ||
       (message.run === null && message.top !== UNKNOWN_TOP);
+    return this.tryBatch(table, { message, body, isEcho }, outcome);
+  }
+
+  /** As tryApply, for what comes otherwise than as a message. */
+  tryBatch(table: ArmedTable, incoming: Incoming, outcome: ApplyOutcome): string | undefined {
     this.#suspendTriggers(table);
     if (table.schema.keyKind === "rowid") this.#touched.add(table);
     outcome.isUnfinished = false;
     return this.#undoWhereItDoesNotFit(() => {
-      const events = this.#batches.apply(table, { message, body, isEcho });
+      const events = this.#batches.apply(table, incoming);
       this.#applied.add(table.id);
       outcome.written += events.written;
       outcome.overwritten += events.overwritten;

@@ -29,6 +29,10 @@ export class KeyRanges {
 
   /** The first keys of a range, in order, without those that hold NULL. */
   keys(range: KeyRange, limit: number): Value[][] {
+    return this.#find(range, this.#keyColumns(), limit);
+  }
+
+  #find(range: KeyRange, columns: readonly string[], limit: number | undefined): Value[][] {
     const terms = this.#schema.key.map((_, i) => keyTermSql(this.#schema, i));
     const conditions = this.#schema.keyKind === "declared" ? terms.map((term) => `${term} IS NOT NULL`) : [];
     const parameters: Value[] = [];
@@ -42,15 +46,21 @@ export class KeyRanges {
       parameters.push(...key);
     }
     const where = conditions.length > 0 ? `WHERE ${conditions.join(" AND ")} ` : "";
-    const tail = `${where}ORDER BY ${terms.join(", ")} LIMIT ?`;
-    return this.#select(tail).all([...parameters, BigInt(limit)]);
+    const tail = `${where}ORDER BY ${terms.join(", ")}`;
+    if (limit === undefined) return this.#select(columns, tail).all(parameters);
+    return this.#select(columns, `${tail} LIMIT ?`).all([...parameters, BigInt(limit)]);
+  }
+
+  /** All rows of a range in the order of their keys, without those whose key holds NULL. */
+  rows(range: KeyRange): Value[][] {
+    return this.#find(range, this.#schema.columns.map((column) => column.sql), undefined);
   }
 
   /** The keys that hold NULL, one for each row. */
   keysWithNull(): Value[][] {
     if (this.#schema.keyKind !== "declared") return [];
     const conditions = this.#schema.key.map((_, i) => `${keyTermSql(this.#schema, i)} IS NULL`);
-    return this.#select(`WHERE ${conditions.join(" OR ")}`).all([]);
+    return this.#select(this.#keyColumns(), `WHERE ${conditions.join(" OR ")}`).all([]);
   }
 
   /** Whether a key lies in a range. */
@@ -69,16 +79,20 @@ export class KeyRanges {
     return this.#connection.integer(`SELECT count(*) FROM ${quoteIdentifier(this.#schema.name)}`);
   }
 
-  #select(tail: string): ExactSelect {
-    let select = this.#selects.get(tail);
+  #keyColumns(): string[] {
+    return this.#schema.key.map((position) => columnAt(this.#schema, position).sql);
+  }
+
+  #select(columns: readonly string[], tail: string): ExactSelect {
+    const name = `${columns.join()} ${tail}`;
+    let select = this.#selects.get(name);
     if (!select) {
-      const columns = this.#schema.key.map((position) => columnAt(this.#schema, position).sql);
       select = new ExactSelect(
         this.#connection,
         columns,
         `FROM ${quoteIdentifier(this.#schema.name)} ${tail}`,
       );
-      this.#selects.set(tail, select);
+      this.#selects.set(name, select);
     }
     return select;
   }

@@ -5,6 +5,7 @@ import type { Connection } from "../connection.ts";
 import { ChangeLog } from "../capture/change_log.ts";
 import { readPause } from "../capture/pause.ts";
 import { isReservedName } from "../schema/identifiers.ts";
+import { readMerging } from "../state/merge_wish.ts";
 import { readMeta } from "../state/meta.ts";
 import { CHANGE_LOG, entryKinds, STATE_VERSION } from "../state/state_tables.ts";
 import { type StreamPosition, StreamPositions } from "../state/stream_positions.ts";
@@ -56,6 +57,7 @@ export function findObstacle(connection: Connection): string | undefined {
   if (has("__marmot__image WHERE is_done = 0")) {
     return "a table was changed without capture, and what became of its rows is not published yet";
   }
+  if (readMerging(connection).length > 0) return "the tables of a snapshot are being taken over";
   if (has("__marmot__resync")) return "events of a table were lost, it needs a new copy";
   return undefined;
 }

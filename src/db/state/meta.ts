@@ -17,7 +17,8 @@ export type MetaName =
   | "pause_top"
   | "operator_request"
   | "last_image"
-  | "merge_wish";
+  | "merge_wish"
+  | "merging";
 
 export function readMeta(connection: Connection, name: MetaName): Value | undefined {
   return connection.statement("SELECT value FROM __marmot__meta WHERE name = ?").get([name])?.[0];

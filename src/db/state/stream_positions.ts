@@ -97,6 +97,20 @@ export class StreamPositions {
     return highest !== undefined && (run < highest.run || (run === highest.run && number < highest.number));
   }
 
+  /** Takes over how far another database has read a stream, also where this one has read further. Call in a write transaction. */
+  takeOver(stream: string, from: StreamPositions): void {
+    this.connection.statement("DELETE FROM __marmot__origin WHERE stream = ?").run([stream]);
+    this.#marks.set(stream, new Map(from.#marks.get(stream)));
+    for (const origin of this.#marksOf(stream).keys()) this.#changedMarks.push({ stream, origin });
+    this.set(from.get(stream));
+    this.save();
+  }
+
+  /** The mark of an origin in a stream, undefined where none of its messages was read. */
+  markOf(stream: string, origin: NodeId): OriginMark | undefined {
+    return this.#marks.get(stream)?.get(origin);
+  }
+
   /** Forgets the message that was accepted last: it comes once more. */
   takeBack(): void {
     this.#takeBack();

@@ -2,7 +2,8 @@
  * A node without a database takes the newest sound snapshot, and with it the place in the streams from which it reads on.
  * The file appears when it is complete, captured and on disk; killed before that, the node begins again.
  */
-import { Replica } from "../../db/replica.ts";
+import type { Replica } from "../../db/replica.ts";
+import { openSnapshot } from "../../db/snapshot/open_snapshot.ts";
 import { type Occupancy, placeDatabase } from "../../db/snapshot/place_database.ts";
 import { errorText, MarmotError } from "../../errors.ts";
 import type { Log } from "../../observability/log.ts";
@@ -132,20 +133,12 @@ function beginBehindOriginal(
     }));
 }
 
-/** The file is not in its place yet: no node id goes on record. */
 function withReplica(
   { clock, log }: TakeSnapshotParts,
   path: string,
   work: (replica: Replica) => void,
 ): void {
-  const replica = Replica.open(path, {
-    nodeId: 0n,
-    isIdProvisional: true,
-    makeNodeId: () => 0n,
-    readSeqMap: () => new Map(),
-    nowMs: () => clock.nowMs(),
-    log: { ...log, info: log.debug },
-  });
+  const replica = openSnapshot(path, { nowMs: () => clock.nowMs(), log });
   try {
     work(replica);
   } finally {
