@@ -16,7 +16,8 @@ import { drawTransaction, type GainedColumn } from "./workload.ts";
  * "migration": columns are renamed and dropped and UNIQUE indexes made likewise; "unsafe broker":
  * streams that are rolled back or made anew, also where each node writes rows of its own; "window": the application takes
  * the capture triggers away and writes, on one node where only one writes; "snapshots": nodes save snapshots, streams keep
- * few messages, nodes join without a database or lose theirs, also where each node writes rows of its own.
+ * few messages, nodes join without a database or lose theirs, also where each node writes rows of its own; "late nodes": the
+ * same where nodes stay away for longer than the streams keep messages.
  */
 export const MODES = [
   "any",
@@ -31,6 +32,7 @@ export const MODES = [
   "unsafe broker",
   "window",
   "snapshots",
+  "late nodes",
 ] as const;
 export type Mode = typeof MODES[number];
 
@@ -50,6 +52,7 @@ const USUAL_MODES: readonly Mode[] = [
   "unsafe broker",
   "window",
   "snapshots",
+  "late nodes",
 ];
 
 /** Where in Marmot's next transaction something happens: at its n-th statement, at its COMMIT, or right behind that. */
@@ -127,9 +130,13 @@ export type Ownership = "any" | "sole" | "own" | "turns";
 
 function drawOwnership(random: Random, mode: Mode): Ownership {
   if (mode === "window") return random.pick(["sole", "any", "any"]);
-  if (mode === "snapshots") return random.pick(["own", "any", "any"]);
+  if (savesSnapshots(mode)) return random.pick(["own", "any", "any"]);
   if (mode === "unsafe broker") return random.pick(["own", "own", "any"]);
   return mode === "sole" || mode === "own" || mode === "turns" ? mode : "any";
+}
+
+function savesSnapshots(mode: Mode): boolean {
+  return mode === "snapshots" || mode === "late nodes";
 }
 
 const FAULTS: readonly Action["kind"][] = [
@@ -174,6 +181,20 @@ const OWN_STEPS: Partial<Record<Mode, readonly Action["kind"][]>> = {
     "start",
     "stall",
   ],
+  "late nodes": [
+    ...Array.from({ length: 14 }, () => "write" as const),
+    "save",
+    "save",
+    "save",
+    "stall",
+    "stall",
+    "cut off",
+    "crash",
+    "crash inside",
+    "start",
+    "resume",
+    "reconnect",
+  ],
 };
 
 const NARROW_STEPS: readonly Action["kind"][] = [
@@ -215,10 +236,10 @@ export function drawPlan(seed: number, asked?: Mode): Plan {
   kinds.push(...OWN_STEPS[mode] ?? [], ...isNarrow ? NARROW_STEPS : []);
   const pauses = ownership === "turns"
     ? [0, 1, 10, 30, 30, 50, 100, 400]
-    : mode === "snapshots"
+    : savesSnapshots(mode)
     ? [0, 0, 0, 0, 1, 3, 10, 30, 30, 100, 100, 400, 1500]
     : [0, 0, 0, 0, 1, 3, 10, 30, 100, 400];
-  const length = (mode === "snapshots" ? 20 : 5) + random.below(65);
+  const length = (savesSnapshots(mode) ? 20 : 5) + random.below(65);
   const network = {
     ackLost: severity * random.next(),
     late: severity * random.next(),
@@ -254,8 +275,10 @@ export function drawPlan(seed: number, asked?: Mode): Plan {
       ? random.pick([8, 20, 40])
       : mode === "snapshots"
       ? random.pick([null, 5, 8, 16])
+      : mode === "late nodes"
+      ? random.pick([4, 6, 10])
       : null,
-    ...mode === "snapshots"
+    ...savesSnapshots(mode)
       ? { saves: { areAutomatic: random.chance(0.5), pendingMs: random.pick([200, 3000, 20_000]) } }
       : {},
     steps,
