@@ -2,6 +2,8 @@
 import type { Fault } from "../deliberate_faults.ts";
 
 const STRIP = "src/db/snapshot/strip_copy.ts";
+const LATE = "src/node/snapshot/late_merge.ts";
+const MERGE = "src/db/snapshot/snapshot_merge.ts";
 const SAVER = "src/node/snapshot/snapshot_saver.ts";
 const WAIT = "await this.#awaitPublished(facts, signal).finally(() => this.#parts.onWaiting?.(false));";
 const FORGET = '    if (kind === "snapshot") forgetTriggers(connection);\n';
@@ -95,15 +97,19 @@ function makeEntry(`,
   },
   {
     name: "the change log stays in the snapshot",
-    changes: [{ file: STRIP, find: KEPT, replace: `  "__marmot__change_log",\n${KEPT}` }],
-    within: { mode: "snapshots" },
+    changes: [{
+      file: STRIP,
+      find: KEPT,
+      replace: `  "__marmot__change_log",\n  "__marmot__settled",\n${KEPT}`,
+    }],
+    within: { history: "a_snapshot_has_changes_of_its_saver" },
   },
   {
     name: "a snapshot is the file of another node",
     changes: [{
       file: STRIP,
       find: KEPT,
-      replace: `  "__marmot__change_log",\n  "__marmot__meta",\n  "__marmot__hidden",\n${KEPT}`,
+      replace: `  "__marmot__change_log",\n  "__marmot__settled",\n  "__marmot__meta",\n${KEPT}`,
     }],
     within: { mode: "snapshots" },
   },
@@ -129,5 +135,86 @@ function makeEntry(`,
       replace: "void this.#assertNotBehind;",
     }],
     within: { mode: "snapshots" },
+  },
+  {
+    name: "a node that takes a snapshot over does not ask what became of what is in flight",
+    changes: [{
+      file: LATE,
+      find: "stored: await publisher.halt(shard, signal),",
+      replace: "stored: publisher === undefined ? await Promise.resolve([]) : [],",
+    }],
+    within: { mode: "late nodes" },
+  },
+  {
+    name: "own changes that a snapshot has are published again",
+    changes: [{
+      file: MERGE,
+      find: "for (const stored of this.#request.stored) this.#settle(stored);",
+      replace: "void this.#settle;",
+    }],
+    within: { mode: "late nodes" },
+  },
+  {
+    name: "own changes behind the end of a snapshot count as published",
+    changes: [{
+      file: MERGE,
+      find: "if (!table || sequence > this.#saved.positions.get(stream).cursor) return;",
+      replace: "if (!table) return;",
+    }],
+    within: { mode: "late nodes" },
+  },
+  {
+    name: "a snapshot takes pending rows away",
+    changes: [{
+      file: MERGE,
+      find: "if (pending.isCovered(table.id, table.rows.identityOf(key), Infinity)) return true;",
+      replace: "void pending;",
+    }],
+    within: { mode: "late nodes" },
+  },
+  {
+    name: "hidden rows outlive the snapshot that has them",
+    changes: [{
+      file: MERGE,
+      find: "for (const { live } of this.#differences) hidden.dropAll(live.id);",
+      replace: "void hidden;",
+    }],
+    within: { mode: "late nodes" },
+  },
+  {
+    name: "parts of a row are not taken over from a snapshot",
+    changes: [{
+      file: MERGE,
+      find: "parts.takeOver(stream, this.#saved.connection);",
+      replace: "void parts;",
+    }],
+    within: { mode: "late nodes" },
+  },
+  {
+    name: "marks are not taken over from a snapshot",
+    changes: [{
+      file: MERGE,
+      find: "positions.takeOver(stream, this.#saved.positions);",
+      replace: "positions.set(this.#saved.positions.get(stream));\n    positions.save();",
+    }],
+    within: { mode: "late nodes" },
+  },
+  {
+    name: "a snapshot that ends before a stream begins is taken over",
+    changes: [{
+      file: LATE,
+      find: "if (state.firstSequence <= place.cursor + 1) return undefined;",
+      replace: "if (state.firstSequence > 0) return undefined;",
+    }],
+    within: { mode: "late nodes" },
+  },
+  {
+    name: "rows that a snapshot does not have stay",
+    changes: [{
+      file: "src/db/snapshot/table_difference.ts",
+      find: 'if (!isSpared(key, identity)) gone.push({ kind: "delete", key });',
+      replace: "void [isSpared, gone];",
+    }],
+    within: { mode: "late nodes" },
   },
 ];
