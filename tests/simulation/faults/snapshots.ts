@@ -125,7 +125,7 @@ function makeEntry(`,
       find: "firstRun: firstRunOf(connection, nodeId, this.run),",
       replace: "firstRun: Math.min(0, firstRunOf(connection, nodeId, this.run)),",
     }],
-    within: { mode: "snapshots" },
+    within: { history: "a_node_without_its_file_writes_what_it_had_written" },
   },
   {
     name: "a node that has missed messages saves a snapshot",
