@@ -363,6 +363,7 @@ export class Replica {
       images: this.#images,
       positions: this.positions,
       tableApplier: this.#applier.tableApplier,
+      nowMs: this.#nowMs,
       write: <T>(work: () => T) => this.#writeOnKnownSchema(work),
       hasNewSchema: () => this.hasNewSchema(),
     };

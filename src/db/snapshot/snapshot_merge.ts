@@ -25,6 +25,8 @@ import { type DifferentRows, TableDifference } from "./table_difference.ts";
 
 /** Entries of the change log that are read at once. */
 const SETTLE_PAGE = 1000;
+/** Bounds of one write transaction: the application waits for it. */
+const WRITE = { rows: 250, milliseconds: 8 };
 
 /** What the merge is done to. */
 export interface MergedReplica {
@@ -42,6 +44,7 @@ export interface MergedReplica {
   readonly images: DueImages;
   readonly positions: StreamPositions;
   readonly tableApplier: TableApplier;
+  readonly nowMs: () => number;
   /** Runs work in a write transaction; undefined, and nothing is done, where the schema has changed since the tables were armed. */
   readonly write: <T>(work: () => T) => T | undefined;
   /** Whether the schema has changed since then. */
@@ -91,6 +94,7 @@ export class SnapshotMerge {
   readonly #differences: PairedTable[];
   #hasBegun = false;
   #page: DifferentRows | undefined;
+  #writtenAtOnce = WRITE.rows / 10;
   /** Rows that were compared, those that were written, and those that stayed because a change of them is pending. */
   readonly counts = { compared: 0, written: 0, kept: 0 };
 
@@ -151,24 +155,40 @@ export class SnapshotMerge {
     pending.endMessage({ stream, sequence, storedAt: "" });
   }
 
-  /** Makes a page of a table as the snapshot has it, but for rows whose changes are pending. */
+  /** Makes part of a page of a table as the snapshot has it, but for rows whose changes are pending. */
   #takePage(next: PairedTable): boolean {
     const { connection } = this.#here;
-    // A page that found the database locked is still to be written.
+    // What is left of a page, or found the database locked, is still to be written.
     const page = this.#page ??= connection.read(() => {
       if (this.#here.hasNewSchema()) return undefined;
       this.#here.pending.load();
       return next.difference.next();
     });
     if (!page) return false;
-    if (page.events.length > 0 && !this.#here.write(() => this.#write(next, page.events))) return false;
+    const events = page.events.slice(0, this.#writtenAtOnce);
+    if (events.length > 0 && !this.#here.write(() => this.#writeTimed(next, events))) return false;
+    this.#page = { ...page, events: page.events.slice(events.length) };
+    if (this.#page.events.length > 0) return true;
     this.#page = undefined;
     this.counts.compared += page.rows;
     if (next.difference.isAtEnd) this.#differences.shift();
     return true;
   }
 
-  #write({ live, saved }: PairedTable, events: readonly ChangeEvent[]): true {
+  /** The next write has as many rows as fit in the time, going by this one. */
+  #writeTimed(next: PairedTable, events: readonly ChangeEvent[]): true {
+    const { nowMs } = this.#here;
+    const startMs = nowMs();
+    this.#write(next, events);
+    const perRowMs = Math.max(0.001, nowMs() - startMs) / events.length;
+    this.#writtenAtOnce = Math.max(
+      WRITE.rows / 10,
+      Math.min(WRITE.rows, Math.floor(WRITE.milliseconds / perRowMs)),
+    );
+    return true;
+  }
+
+  #write({ live, saved }: PairedTable, events: readonly ChangeEvent[]): void {
     const { pending, tableApplier } = this.#here;
     const { stream, savedBy } = this.#request;
     const outcome = noOutcome();
@@ -196,7 +216,6 @@ export class SnapshotMerge {
     tableApplier.finish();
     this.counts.written += outcome.written;
     this.counts.kept += outcome.overwritten;
-    return true;
   }
 
   /** What this node has to tell of stays: rows that were not published, and those of an own image that is due. */
