@@ -9,6 +9,7 @@ import { conflictsCommand } from "./commands/conflicts.ts";
 import { parkedCommand } from "./commands/parked.ts";
 import { pauseCommand } from "./commands/pause.ts";
 import { quarantineCommand } from "./commands/quarantine.ts";
+import { resyncCommand } from "./commands/resync.ts";
 import { snapshotCommand } from "./commands/snapshot.ts";
 import { verifyCommand } from "./commands/verify.ts";
 
@@ -17,6 +18,7 @@ export const COMMANDS: readonly Command[] = [
   quarantineCommand,
   parkedCommand,
   pauseCommand,
+  resyncCommand,
   snapshotCommand,
   verifyCommand,
 ];

@@ -5,6 +5,8 @@ import { cleanUp } from "../node/clean_up.ts";
 import { runNode } from "../node/run_node.ts";
 import { saveSnapshotOnce } from "../node/snapshot/save_once.ts";
 import { createLog } from "../observability/console_log.ts";
+import type { Log } from "../observability/log.ts";
+import { summarise } from "../observability/summarised_log.ts";
 import { parseCommand } from "./command.ts";
 import { explainWord, findCommand } from "./commands.ts";
 import { describeFailure, EXIT_DONE } from "./failure.ts";
@@ -51,7 +53,17 @@ export async function runCommandLine(
 }
 
 async function run(config: Config, stop: AbortSignal): Promise<void> {
-  const log = createLog({ verbose: config.verbose });
+  const everyLine = createLog({ verbose: config.verbose });
+  const log = summarise(everyLine);
+  try {
+    // Whoever asks for debug lines wants to see every line.
+    await runWith(config, config.verbose ? everyLine : log, stop);
+  } finally {
+    log.flush();
+  }
+}
+
+async function runWith(config: Config, log: Log, stop: AbortSignal): Promise<void> {
   if (config.cleanup) return await cleanUp(config, log);
   if (config.saveSnapshot) return void await saveSnapshotOnce({ ...config, log, stop });
   stop.addEventListener("abort", () => log.info("stopping", { reason: String(stop.reason.message) }), {

@@ -16,7 +16,7 @@ import {
 } from "./option.ts";
 
 /** Each shard is a stream with a consumer on every node, so a count beyond this is a slip. */
-const MAX_SHARDS = 1024;
+export const MAX_SHARDS = 1024;
 
 /** JetStream's limit on the replicas of a stream. */
 export const MAX_LOG_REPLICAS = 5;

@@ -34,6 +34,16 @@ import { createStateTables, hasStateTables, STATE_VERSION } from "./state/state_
 import { ReplicaIdentity } from "./replica_identity.ts";
 import { UniqueAgreement } from "./apply/unique_agreement.ts";
 import { type StreamPosition, StreamPositions } from "./state/stream_positions.ts";
+import { moveStream, type StreamTarget } from "./apply/stream_move.ts";
+import {
+  endFirst,
+  isResyncWanted,
+  readResync,
+  type ResyncFrom,
+  type StreamMove,
+  takeUpResync,
+  wantedOf,
+} from "./state/resync_request.ts";
 import { dropMergeWish, readMergeWish, readMerging } from "./state/merge_wish.ts";
 import { type MergeRequest, SnapshotMerge } from "./snapshot/snapshot_merge.ts";
 import { decodeMessage } from "../wire/message.ts";
@@ -344,6 +354,39 @@ export class Replica {
       this.#images.goBack(position.name, agreed);
       return this.#retained.reopen(position.name, agreed);
     });
+  }
+
+  /** Whether an operator wants streams to be read from somewhere else. */
+  get isResyncWanted(): boolean {
+    return isResyncWanted(readResync(this.connection));
+  }
+
+  /**
+   * What an operator wants of the streams: the shards to be moved, and numbers that no shard has; undefined where nothing is
+   * wanted. Throws DatabaseBusyError.
+   */
+  takeUpResync(shardCount: number): { shards: number[]; refused: number[] } | undefined {
+    if (!this.isResyncWanted) return undefined;
+    return this.#write(() => takeUpResync(this.connection, shardCount));
+  }
+
+  /** Where the operator wants a shard to be read from; null: where it is. */
+  resyncFrom(shard: number): ResyncFrom | null {
+    return wantedOf(readResync(this.connection), shard);
+  }
+
+  /** Moves a shard's stream where the operator wants it, which is on record from then on. Throws DatabaseBusyError. */
+  moveStream(shard: number, target: StreamTarget): StreamMove {
+    const move = this.#write(() =>
+      moveStream(this.connection, { shard, target, positions: this.positions, parked: this.#parked })
+    );
+    this.#reload();
+    return move;
+  }
+
+  /** Ends the operator's wish that a shard is read from its first message: it is. Throws DatabaseBusyError. */
+  endFirst(shard: number): void {
+    this.#write(() => endFirst(this.connection, shard));
   }
 
   /** Takes a stream's tables over from a snapshot: see SnapshotMerge. Throws SchemaMismatchError where the schema does not fit yet. */

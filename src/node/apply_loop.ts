@@ -85,6 +85,7 @@ export class ApplyLoop {
 
   /** Forgets what waits of a shard, until it begins anew. */
   drop(shard: number): void {
+    this.#stopped.delete(this.#queues.get(shard)?.stream ?? "");
     this.#queues.delete(shard);
     this.#room.get(shard)?.();
     this.#room.delete(shard);

@@ -3,10 +3,10 @@
  * before its broker is there: what the application writes from then on is captured.
  */
 import type { ArmingReport } from "../db/capture/arming.ts";
-import { indexOverAutomaticKey } from "../db/capture/capture_triggers.ts";
 import type { Replica } from "../db/replica.ts";
 import type { Log } from "../observability/log.ts";
 import type { Clock } from "../runtime/clock.ts";
+import { ArmingNews } from "./arming_news.ts";
 import { whileBusy } from "./while_busy.ts";
 
 const LOOK_INTERVAL_MS = 100;
@@ -34,10 +34,10 @@ export interface ArmerParts {
 export class Armer {
   /** Called with the tables whose rows are to be published again, once their changes can be scanned. */
   onRepublish: (tables: readonly string[]) => void = () => {};
-  /** Called when a command of the operator has left something for the node. */
+  /** Called when a command has left something on record that is not the armer's to do. Called again when it throws DatabaseBusyError. */
   onRequest: () => void = () => {};
   readonly #parts: ArmerParts;
-  readonly #said = new Set<string>();
+  readonly #news: ArmingNews;
   #looking: Promise<void> | undefined;
   #triedAtMs = 0;
   #askedAtMs = -Infinity;
@@ -48,6 +48,7 @@ export class Armer {
 
   constructor(parts: ArmerParts) {
     this.#parts = parts;
+    this.#news = new ArmingNews({ log: parts.log, hasImages: parts.replica.hasImages });
   }
 
   /** Arms the tables if the schema has changed since that was done; callers that come meanwhile wait for the same. */
@@ -73,7 +74,7 @@ export class Armer {
     if (report) {
       if (this.#saidPauseAtMs > 0) log.info("the pause is over: what was written meanwhile is published");
       this.#saidPauseAtMs = 0;
-      this.#say(report);
+      this.#news.say(report, replica.tablesInNeedOfResync());
     }
     if (report || clock.nowMs() - this.#triedAtMs >= RETRY_INTERVAL_MS) await this.#retryParked(signal);
     await this.#doAsRequested(signal);
@@ -102,6 +103,7 @@ export class Armer {
     this.#askedAtMs = clock.nowMs();
     const isNew = await this.#whileBusy(() => this.#takeRequest(), signal);
     if (!isNew && !this.#hasRetries) return;
+    if (isNew) await this.#whileBusy(() => this.onRequest(), signal);
     await this.#retryQuarantined(signal);
     if (isNew) await this.#retryParked(signal);
   }
@@ -111,7 +113,6 @@ export class Armer {
     const { replica } = this.#parts;
     const before = replica.parkedTables();
     const isNew = replica.takeOperatorRequest();
-    if (isNew) this.onRequest();
     const after = replica.parkedTables();
     if (before.some((name) => !after.includes(name))) {
       this.onRepublish(replica.tables.all().map((table) => table.schema.name));
@@ -177,53 +178,5 @@ export class Armer {
   /** Tries again while another connection holds the lock; undefined when the signal aborts meanwhile. */
   #whileBusy<T>(work: () => T, signal: AbortSignal): Promise<T | undefined> {
     return whileBusy(work, { ...this.#parts, signal });
-  }
-
-  #say(report: ArmingReport): void {
-    const { log, replica } = this.#parts;
-    log.info("tables armed", { tables: report.tables.length });
-    for (const { name, reason } of report.excluded) this.#warnOnce("table is not replicated", name, reason);
-    for (const table of report.tables) {
-      if (table.schema.keyKind !== "rowid") continue;
-      this.#warnOnce(
-        "table has no primary key: its rows are told apart by their rowid, which VACUUM renumbers",
-        table.schema.name,
-      );
-    }
-    for (const { schema } of report.tables) {
-      const index = indexOverAutomaticKey(schema);
-      if (index === undefined) continue;
-      this.#warnOnce(
-        "INSERT OR REPLACE without a key is not seen to remove rows by an index that computes with the key: give the key",
-        schema.name,
-        `index ${index}`,
-      );
-    }
-    for (const { table, lost } of this.#parts.replica.tablesInNeedOfResync()) {
-      this.#warnOnce("table needs a resync: events of it were lost to this node", table, `${lost} messages`);
-    }
-    for (const table of report.appeared) log.info("new table: its rows are published", { table });
-    for (const table of report.dropped) log.info("table was dropped", { table });
-    for (const [from, to] of report.renamed) log.info("table was renamed", { from, to });
-    for (const table of report.renumbered) {
-      log.warn("rows of a table without a primary key were renumbered (VACUUM): they are published again", {
-        table,
-      });
-    }
-    for (const table of report.uncaptured) {
-      log.warn(
-        replica.hasImages
-          ? "table was changed without capture: its content is published again, and rows that it lacks are deleted everywhere"
-          : "table was changed without capture: its rows are published again, deletions meanwhile are not known",
-        { table },
-      );
-    }
-  }
-
-  #warnOnce(event: string, table: string, reason?: string): void {
-    const said = `${event} ${table} ${reason ?? ""}`;
-    if (this.#said.has(said)) return;
-    this.#said.add(said);
-    this.#parts.log.warn(event, { table, reason });
   }
 }

@@ -28,6 +28,8 @@ export interface BrokerPromisesParts {
   /** Gives numbers in [0, 1). */
   readonly random: () => number;
   readonly log: Log;
+  /** Whether a node that was away for too long gets a snapshot. */
+  readonly hasSnapshots: boolean;
 }
 
 export type LagState = "near" | "lagging" | "left-behind";
@@ -58,11 +60,11 @@ export class BrokerPromises {
   }
 
   async #turn(): Promise<void> {
-    const { streams, leaseMs, random, log } = this.#parts;
+    const { streams, leaseMs, random, log, hasSnapshots } = this.#parts;
     if (this.#before.length > 0) await this.look();
     else {
       this.#before = await streams();
-      sayPromises(this.#before, log);
+      sayPromises(this.#before, { log, hasSnapshots });
     }
     this.#lookMs = (LOOK_LEASES.min + random() * (LOOK_LEASES.max - LOOK_LEASES.min)) * await leaseMs();
   }
@@ -135,20 +137,24 @@ export function shareOfKept(stream: StreamPromises, cursor: number): number {
   return Math.min(1, Math.max(unread / maxMessages, unreadBytes / maxBytes));
 }
 
-/** One line on copies, one on limits, and a warning for each setting that loses or holds up changes. */
-export function sayPromises(streams: readonly StreamPromises[], log: Log): void {
+/** One line on copies and limits, and a warning for each setting that loses or holds up changes. */
+export function sayPromises(
+  streams: readonly StreamPromises[],
+  { log, hasSnapshots }: { log: Log; hasSnapshots: boolean },
+): void {
   const least = (values: readonly number[]) => Math.min(Infinity, ...values);
   const replicas = least(streams.map((stream) => stream.replicas));
-  const fields = { streams: streams.length, replicas };
-  if (replicas > 1) log.info("the broker keeps a copy of each stream on several servers", fields);
-  else {
-    log.info("the broker keeps each stream on one server: a lost disk there loses what no node has", fields);
-  }
-  log.info("the broker keeps messages up to these limits of a stream", {
+  const text = replicas > 1
+    ? "the broker keeps a copy of each stream on several servers, up to these limits"
+    : "the broker keeps each stream on one server, up to these limits: a lost disk there loses what no node has";
+  log.info(text, {
+    streams: streams.length,
+    replicas,
     messages: limitText(least(streams.map((stream) => stream.maxMessages))),
     bytes: limitText(least(streams.map((stream) => stream.maxBytes))),
     ageSeconds: limitText(least(streams.map((stream) => stream.maxAgeMs)) / 1000),
     whenFull: [...new Set(streams.map((stream) => stream.whenFull))].join(", or "),
+    lateNodes: hasSnapshots ? undefined : "cannot catch up",
   });
   const warn = (text: string, affected: readonly StreamPromises[]) => {
     const [first] = affected;

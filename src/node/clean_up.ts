@@ -16,7 +16,14 @@ export async function cleanUp(config: Config, log: Log): Promise<void> {
   try {
     for (let waitedMs = 0;; waitedMs += SLEEP_MS) {
       try {
-        const removed = removeMarmot(connection);
+        const removed = removeMarmot(connection, (changes) => {
+          log.warn(
+            "changes that were not published are dropped: they stay in this database, no other node gets them",
+            {
+              changes,
+            },
+          );
+        });
         log.info("Marmot is removed from the database", { database: config.dbPath, ...removed });
         return;
       } catch (error) {

@@ -16,6 +16,7 @@ import { MessageEncoder } from "./message_encoder.ts";
 import { Publisher } from "./publisher.ts";
 import { ShardReader } from "./shard_reader.ts";
 import type { SnapshotGate } from "./snapshot/snapshot_gate.ts";
+import { whileBusy } from "./while_busy.ts";
 import { LateMerge, type SavedSnapshots } from "./snapshot/late_merge.ts";
 import { newStatistics, type Statistics } from "./statistics.ts";
 
@@ -73,7 +74,6 @@ export class Node {
     this.#idleLookMs = options.idleLookMs ?? LOOK_MS.idle;
     this.#armer = options.armer ?? new Armer({ replica, ...ports });
     this.#armer.onRepublish = (tables) => this.#publisher.republish(tables);
-    this.#armer.onRequest = () => this.#takeWishes();
     const onSchemaChange = () => this.#armer.look(this.#signal);
     const shared = { replica, statistics: this.statistics, onSchemaChange, ...ports };
     const { wireFormat, compress } = options;
@@ -100,8 +100,11 @@ export class Node {
           applyLoop: this.#applyLoop,
           late,
           onBegin: (shard) => this.#publisher.recover(shard),
+          onParkedDropped: () =>
+            this.#publisher.republish(replica.tables.all().map((table) => table.schema.name)),
         }),
     );
+    this.#armer.onRequest = () => this.#takeWishes();
   }
 
   /** Messages that were read and wait to be applied. */
@@ -126,6 +129,7 @@ export class Node {
     const end = new AbortController();
     const signal = this.#signal = end.signal;
     await this.#armer.look(signal);
+    if (this.#replica.isResyncWanted) await whileBusy(() => this.#takeWishes(), { ...this.#ports, signal });
     const ended = Promise.withResolvers<void>();
     const loops = [
       this.#publisher.run(halt.signal),
@@ -151,10 +155,19 @@ export class Node {
     }
   }
 
-  /** Has the streams begin anew of which the operator wants a snapshot taken over. */
+  /**
+   * Has the streams begin anew that the operator wants to be read from somewhere else, or a snapshot to be taken over for.
+   * Throws DatabaseBusyError.
+   */
   #takeWishes(): void {
-    for (const reader of this.#readers) {
-      if (reader.stream !== undefined && this.#replica.isMergeWished(reader.stream)) reader.interrupt();
+    const taken = this.#replica.takeUpResync(this.#readers.length);
+    for (const shard of taken?.refused ?? []) {
+      this.#ports.log.error("cannot resync a stream: this node has no such shard", { shard });
+    }
+    const moved = new Set(taken?.shards);
+    for (const [i, reader] of this.#readers.entries()) {
+      const isMergeWished = reader.stream !== undefined && this.#replica.isMergeWished(reader.stream);
+      if (moved.has(i + 1) || isMergeWished) reader.restart();
     }
   }
 

@@ -158,6 +158,7 @@ async function replicate(run: Run, { replica, armer, connection, claims }: RunPa
   };
   const promises = new BrokerPromises({
     ...ports,
+    hasSnapshots: config.enableSnapshot,
     streams: () => askForPromises({ connection, naming, shards: config.shards }),
     claims: () => claims.all(),
     leaseMs: () => claims.leaseMs(),

@@ -12,6 +12,8 @@ import type { ChangeStreams, StreamState } from "../stream/change_streams.ts";
 import type { ApplyLoop } from "./apply_loop.ts";
 import { checkContinuity } from "./continuity.ts";
 import { goBack } from "./lost_end.ts";
+import { endFirst, moveAsWanted } from "./stream_resync.ts";
+import { whileBusy } from "./while_busy.ts";
 
 const BACKOFF = { firstMs: 50, maxMs: 5000 };
 /** How often a stopped stream is looked at again. */
@@ -19,6 +21,9 @@ const STOPPED_PAUSE_MS = 5000;
 
 const TRIMMED =
   "stream stopped: messages that this node has not read are gone, its tables of this stream are out of date";
+const SWITCHED_OFF = "snapshots are switched off";
+const VAIN_WISH = "no snapshot can be taken over as was asked for, the stream goes on";
+const WAYS_OUT = "marmot resync -help tells the ways out";
 
 /** Brings the tables of a stream up to date whose messages are gone. */
 export interface LateStreams {
@@ -38,6 +43,8 @@ export interface ShardReaderParts {
   readonly log: Log;
   /** Called whenever reading begins: what was sent before may be lost, also what was acknowledged. */
   readonly onBegin: (shard: number) => void;
+  /** Called when events that waited for their table's schema were dropped: what waited for them may go on. */
+  readonly onParkedDropped: () => void;
   /** What a late stream is brought up to date with; it stays stopped without. */
   readonly late?: LateStreams | undefined;
 }
@@ -50,7 +57,8 @@ export class ShardReader {
   /** Whether messages behind the cursor are missing, or a snapshot is to be taken over. */
   #isStopped = false;
   #isSaid = false;
-  #reading = new AbortController();
+  /** Ends one reading, and the pause behind it. */
+  #turn = new AbortController();
 
   constructor(shard: number, parts: ShardReaderParts) {
     this.#shard = shard;
@@ -68,13 +76,21 @@ export class ShardReader {
     return this.#stream;
   }
 
+  /** Begins anew: what the operator wants of the stream is on record, and what was read and not applied is dropped. */
+  restart(): void {
+    this.#parts.applyLoop.drop(this.#shard);
+    this.#turn.abort();
+  }
+
   async run(signal: AbortSignal): Promise<void> {
     const { clock, random, log } = this.#parts;
     let failures = 0;
     while (!signal.aborted) {
       const beganMs = clock.nowMs();
+      this.#turn = new AbortController();
+      const turn = AbortSignal.any([signal, this.#turn.signal]);
       try {
-        if (!await this.#readOn(signal)) await clock.sleep(STOPPED_PAUSE_MS, signal);
+        if (!await this.#readOn(turn)) await clock.sleep(STOPPED_PAUSE_MS, turn);
       } catch (error) {
         // Reading ends with an error whenever the connection breaks: what had worked for a while is not failing in a row.
         failures = clock.nowMs() - beganMs > BACKOFF.maxMs ? 1 : failures + 1;
@@ -94,15 +110,16 @@ export class ShardReader {
       await goBack(this.#shard, { ...this.#parts, signal });
       ({ continuity, state } = await checkContinuity(streams, this.#shard, positionOf));
     }
-    if (this.#stream === undefined && this.#shard === 1) {
-      log.info("a node that stays away for longer than the streams keep messages cannot catch up", {
-        keptPerStream: state.maxMessages,
-      });
-    }
+    const isMoved = await this.#moveAsWanted(state, signal);
+    if (isMoved) ({ continuity, state } = await checkContinuity(streams, this.#shard, positionOf));
     this.#stream = state.name;
     if (continuity === "made-anew" || continuity === "rolled-back") {
       throw new Error("the stream changes again");
     }
+    if (continuity === "trimmed" && replica.resyncFrom(this.#shard) !== null) {
+      throw new Error("the stream's first message was trimmed meanwhile");
+    }
+    if (continuity !== "trimmed") await this.#dropVainWish(state, signal);
     this.#isStopped = continuity === "trimmed" || replica.isMergeWished(state.name);
     // Looked at once more afterwards: it may have taken long.
     if (this.#isStopped) return await this.#catchUp(state, signal);
@@ -110,29 +127,45 @@ export class ShardReader {
     this.#isSaid = false;
     applyLoop.begin(this.#shard, { stream: state.name, createdAt: state.createdAt });
     onBegin(this.#shard);
-    const reading = this.#reading = new AbortController();
-    const ended = AbortSignal.any([signal, reading.signal]);
-    for await (const message of streams.read(this.#shard, positionOf(state).cursor + 1, ended)) {
+    let isFirstWanted = isMoved;
+    for await (const message of streams.read(this.#shard, positionOf(state).cursor + 1, signal)) {
+      if (isFirstWanted) await endFirst(this.#shard, { ...this.#parts, signal });
+      isFirstWanted = false;
       const room = applyLoop.enqueue(message);
       if (room) await room;
     }
     return true;
   }
 
-  /** To be called when a snapshot of the stream is to be taken over: reading begins anew. */
-  interrupt(): void {
-    this.#reading.abort();
+  /** Goes where the operator wants to go on, and returns whether there was such a wish. */
+  async #moveAsWanted(state: StreamState, signal: AbortSignal): Promise<boolean> {
+    const { replica, applyLoop, onParkedDropped } = this.#parts;
+    if (replica.resyncFrom(this.#shard) === null) return false;
+    applyLoop.drop(this.#shard);
+    const dropped = await moveAsWanted(this.#shard, { ...this.#parts, state, signal });
+    if (dropped !== undefined && dropped > 0) onParkedDropped();
+    return dropped !== undefined;
   }
 
   /** Whether the stream goes on: a snapshot was taken over. */
   async #catchUp(state: StreamState, signal: AbortSignal): Promise<boolean> {
     const { late, applyLoop } = this.#parts;
     applyLoop.drop(this.#shard);
-    const reason = late ? await late.catchUp(this.#shard, state, signal) : "snapshots are switched off";
-    if (reason === undefined) return true;
-    if (!this.#isSaid) this.#parts.log.error(TRIMMED, { ...this.#placeOf(state), reason });
+    const reason = late ? await late.catchUp(this.#shard, state, signal) : SWITCHED_OFF;
+    // Looked at anew where the operator wants something else by now.
+    if (reason === undefined || signal.aborted) return true;
+    const fields = { ...this.#placeOf(state), reason, hint: WAYS_OUT };
+    if (!this.#isSaid) this.#parts.log.error(TRIMMED, fields);
     this.#isSaid = true;
     return false;
+  }
+
+  /** A snapshot that was asked for and cannot come is no reason to stop a stream of which nothing is missing. */
+  async #dropVainWish(state: StreamState, signal: AbortSignal): Promise<void> {
+    const { late, replica, log } = this.#parts;
+    if (late || !replica.isMergeWished(state.name)) return;
+    const isDropped = await whileBusy(() => replica.dropMergeWish(state.name), { ...this.#parts, signal });
+    if (isDropped) log.error(VAIN_WISH, { stream: state.name, reason: SWITCHED_OFF });
   }
 
   #placeOf(state: StreamState): Record<string, string | number> {

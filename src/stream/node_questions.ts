@@ -78,8 +78,14 @@ export class NodeQuestions {
     this.#streamPrefix = streamPrefix;
   }
 
-  /** Asks all nodes, and returns the answers that came within `waitMs`: each must fit in one message. */
-  async askAll(question: Uint8Array, waitMs: number): Promise<Uint8Array[]> {
+  /**
+   * Asks all nodes so many times, each time for `waitMs`, and returns all answers that came: each must fit in one message. A
+   * node that answers late, or was connecting when it was asked first, is heard; others are heard more than once.
+   */
+  async askAll(
+    question: Uint8Array,
+    { waitMs, tries }: { waitMs: number; tries: number },
+  ): Promise<Uint8Array[]> {
     const { nats } = this.#connection;
     const answers: Uint8Array[] = [];
     const inbox = createInbox();
@@ -89,8 +95,10 @@ export class NodeQuestions {
       },
     });
     try {
-      nats.publish(allNodesSubject(this.#streamPrefix), question, { reply: inbox });
-      await delay(waitMs);
+      for (let asked = 0; asked < tries; asked++) {
+        nats.publish(allNodesSubject(this.#streamPrefix), question, { reply: inbox });
+        await delay(waitMs);
+      }
     } finally {
       subscription.unsubscribe();
     }

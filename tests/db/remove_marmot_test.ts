@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { dumpSchema } from "../../scripts/table_dump.ts";
 import { removeMarmot } from "../../src/db/state/remove_marmot.ts";
 import { openDatabase } from "../../src/db/open_database.ts";
-import { TestReplica, upsert } from "./test_replica.ts";
+import { deletion, OWN_ID, TestReplica, upsert } from "./test_replica.ts";
 
 const SCHEMA = `
   CREATE TABLE t (id INTEGER PRIMARY KEY, u TEXT UNIQUE);
@@ -27,6 +27,26 @@ Deno.test("nothing of Marmot's is left, and nothing of the application's is gone
   assert.ok(removed.triggers >= 12 && removed.tables >= 8, JSON.stringify(removed));
   assert.equal(dumpSchema(world.application), before);
   assert.deepEqual(world.dump(), rows);
+});
+
+Deno.test("changes that go with the change log are counted before they are gone; what was read back is none", () => {
+  using world = new TestReplica(SCHEMA);
+  world.arm();
+  const connection = openDatabase(world.path);
+  try {
+    world.application.exec("INSERT INTO t VALUES (3, 'c'), (4, 'd'); DELETE FROM t WHERE id = 1");
+    const refuse = (changes: number) => {
+      throw new Error(`${changes} changes`);
+    };
+    assert.throws(() => removeMarmot(connection, refuse), /^Error: 3 changes$/);
+    world.apply("t", [upsert(3n, "c"), upsert(4n, "d"), deletion(1n)], {
+      origin: OWN_ID,
+      run: world.replica.run,
+    });
+    assert.ok(removeMarmot(connection, refuse).tables > 0);
+  } finally {
+    connection.close();
+  }
 });
 
 Deno.test("a database that Marmot was removed from can be used again, as at the first start", () => {

@@ -36,6 +36,7 @@ class World {
     const answer = <T>(value: () => T): Promise<T> =>
       this.isAway ? Promise.reject(new Error("the broker is away")) : Promise.resolve(value());
     const promises = new BrokerPromises({
+      hasSnapshots: true,
       streams: () => answer(() => [this.stream]),
       claims: () => answer(() => [...this.cursors].map(([nodeId, cursor]) => held(nodeId, cursor))),
       storedAtMs: () => answer(() => this.storedAtMs),
@@ -131,7 +132,8 @@ Deno.test("a broker that is away is waited for, and the promises are said once",
   assert.deepEqual(world.log.lines.filter(({ level }) => level !== "debug"), []);
   world.isAway = false;
   await world.time.pass(10 * LEASE_MS);
-  const said = "the broker keeps each stream on one server: a lost disk there loses what no node has";
+  const said =
+    "the broker keeps each stream on one server, up to these limits: a lost disk there loses what no node has";
   assert.equal(world.log.count(said), 1);
 });
 
@@ -158,18 +160,21 @@ Deno.test("the states of a lag, and what leads from one to another", () => {
 
 Deno.test("settings that lose or hold up changes are warned of at start", () => {
   const log = new RecordedLog();
-  sayPromises([{ ...STREAM, replicas: 3 }, { ...STREAM, replicas: 3 }], log);
+  const parts = { log, hasSnapshots: false };
+  sayPromises([{ ...STREAM, replicas: 3 }, { ...STREAM, replicas: 3 }], parts);
   assert.deepEqual(log.lines.map(({ level, event }) => [level, event]), [
-    ["info", "the broker keeps a copy of each stream on several servers"],
-    ["info", "the broker keeps messages up to these limits of a stream"],
+    ["info", "the broker keeps a copy of each stream on several servers, up to these limits"],
   ]);
-  assert.deepEqual(log.lines[1]?.fields, {
+  assert.deepEqual(log.lines[0]?.fields, {
+    streams: 2,
+    replicas: 3,
     messages: 1000,
     bytes: "none",
     ageSeconds: "none",
     whenFull: "drops the oldest",
+    lateNodes: "cannot catch up",
   });
-  sayPromises([STREAM, { ...STREAM, storage: "memory" }], log);
-  sayPromises([{ ...STREAM, isAcknowledgedEarly: true }, { ...STREAM, whenFull: "refuses new ones" }], log);
+  sayPromises([STREAM, { ...STREAM, storage: "memory" }], parts);
+  sayPromises([{ ...STREAM, isAcknowledgedEarly: true }, { ...STREAM, whenFull: "refuses new ones" }], parts);
   assert.equal(log.lines.filter(({ level }) => level === "warn").length, 3);
 });

@@ -15,6 +15,8 @@ export interface RolloutOptions {
   readonly schema: string;
   readonly seed?: number;
   readonly shards?: number;
+  /** How many messages a stream keeps; all unless told. */
+  readonly maxMessages?: number;
 }
 
 export class Rollout implements Disposable {
@@ -25,9 +27,9 @@ export class Rollout implements Disposable {
   readonly idleLookMs = 20;
   readonly #folder = mkdtempSync(join(tmpdir(), "marmot-rollout-"));
 
-  constructor({ nodes, schema, seed = 1, shards = 2 }: RolloutOptions) {
+  constructor({ nodes, schema, seed = 1, shards = 2, maxMessages = Infinity }: RolloutOptions) {
     this.random = new Random(seed);
-    this.server = new MemoryServer(shards, this.time, this.random);
+    this.server = new MemoryServer(shards, this.time, this.random, { maxMessages });
     this.nodes = Array.from(
       { length: nodes },
       (_, i) => new SimulatedNode(i + 1, { folder: this.#folder, schema }),

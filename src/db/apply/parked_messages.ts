@@ -197,6 +197,26 @@ export class ParkedMessages {
     };
   }
 
+  /**
+   * Drops what waits of the stream's messages from `first` to `last`, and returns how many those were. A table of which events
+   * were lost is whole again where all of them are among these. Call in a write transaction.
+   */
+  dropOf(
+    { name, cursor }: { readonly name: string; readonly cursor: number },
+    { first = 0, last = Number.MAX_SAFE_INTEGER }: { readonly first?: number; readonly last?: number },
+  ): number {
+    const range = [name, BigInt(first), BigInt(last)];
+    const dropped = this.connection.statement(
+      "DELETE FROM __marmot__parked WHERE stream = ? AND sequence BETWEEN ? AND ?",
+    ).run(range);
+    if (cursor <= last) {
+      this.connection.statement("DELETE FROM __marmot__resync WHERE stream = ? AND sequence >= ?")
+        .run([name, BigInt(first)]);
+    }
+    this.load();
+    return dropped;
+  }
+
   /** Removes all that waits of a stream, and the marks of these tables: a snapshot has it. Returns how many messages that were. */
   supersede(stream: string, tables: readonly string[]): number {
     const gone = this.connection.statement("DELETE FROM __marmot__parked WHERE stream = ?").run([stream]);

@@ -18,7 +18,8 @@ export type MetaName =
   | "operator_request"
   | "last_image"
   | "merge_wish"
-  | "merging";
+  | "merging"
+  | "resync";
 
 export function readMeta(connection: Connection, name: MetaName): Value | undefined {
   return connection.statement("SELECT value FROM __marmot__meta WHERE name = ?").get([name])?.[0];

@@ -91,6 +91,12 @@ export class StreamPositions {
     return true;
   }
 
+  /** Forgets which messages of a stream were read: they come again. Call in a write transaction. */
+  forgetMarks(stream: string): void {
+    this.#marks.delete(stream);
+    this.connection.statement("DELETE FROM __marmot__origin WHERE stream = ?").run([stream]);
+  }
+
   /** Whether a newer message of the origin was read in this stream. */
   isBehind(stream: string, origin: NodeId, { run, number }: OriginMark): boolean {
     const highest = this.#marks.get(stream)?.get(origin);

@@ -11,8 +11,8 @@ import { NodeSource } from "./node_source.ts";
 import { type Cursors, decodeHello, encodeJson, type Hello, VERIFY_PROTOCOL } from "./verify_protocol.ts";
 import { SourceLostError } from "./verify_source.ts";
 
-/** How long nodes have to say that they are there. */
-const HELLO_MS = 2_000;
+/** How long nodes have to say that they are there, and how often they are asked: one that is busy answers late. */
+const HELLO = { waitMs: 1_500, tries: 2 };
 
 export interface LiveVerifyOptions {
   readonly natsUrls: readonly string[];
@@ -58,7 +58,7 @@ function absentNodes({ copies, lost }: VerifyReport): string[] {
 }
 
 async function findNodes(questions: NodeQuestions): Promise<Hello[]> {
-  const answers = await questions.askAll(encodeJson({ kind: "hello" }), HELLO_MS);
+  const answers = await questions.askAll(encodeJson({ kind: "hello" }), HELLO);
   const hellos: Hello[] = [];
   for (const answer of answers) {
     try {

@@ -9,8 +9,8 @@ import { SourceLostError, type VerifySource } from "./verify_source.ts";
 /** How long a node may be silent, and how often it is asked then. */
 const SILENCE_MS = 5_000;
 const TRIES = 2;
-/** The same while all nodes stand still: who is slow is left out. */
-const HOLD_SILENCE_MS = 1_000;
+/** The same while all nodes stand still, which they do for 3 s: who is slower is left out. */
+const HOLD = { silenceMs: 1_000, tries: 2 };
 /** A node that does not hear of the end ends by itself. */
 const END_SILENCE_MS = 1_000;
 /** Keys to leave out that go in one question. */
@@ -36,7 +36,7 @@ export class NodeSource implements VerifySource {
   /** Stops the node's apply loop for a moment, and returns where it stands. Throws SourceLostError, as all that follows. */
   async hold(): Promise<Cursors> {
     const { session } = this.#options;
-    return await this.#ask({ kind: "hold", session }, { silenceMs: HOLD_SILENCE_MS, tries: 1 }) as Cursors;
+    return await this.#ask({ kind: "hold", session }, HOLD) as Cursors;
   }
 
   /** Lets the node apply up to the common sequences, and look at its tables there. */
