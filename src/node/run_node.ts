@@ -149,7 +149,7 @@ async function replicate(run: Run, { replica, armer, connection, claims }: RunPa
     wireFormat: config.wireFormat,
     compress: config.compress,
     ...(gate === undefined ? {} : { gate }),
-    ...(store === undefined ? {} : { snapshots: savedSnapshots(store, config.dbPath) }),
+    ...(store === undefined ? {} : { snapshots: savedSnapshots({ store, dbPath: config.dbPath }) }),
   });
   const naming = {
     streamPrefix: config.streamPrefix,

@@ -1,6 +1,7 @@
 /** What must hold: at every step, and at the end, when everything has healed. */
 import type { DatabaseSync } from "node:sqlite";
 import { DatabaseReader } from "./database_reader.ts";
+import type { ColdNodes } from "./cold_nodes.ts";
 import { Journal } from "./journal.ts";
 import type { Ledger } from "./ledger.ts";
 import { Meaning } from "./meaning.ts";
@@ -20,6 +21,8 @@ interface CheckerParts {
   readonly nodes: readonly SimulatedNode[];
   readonly server: MemoryServer;
   readonly ledger: Ledger;
+  /** Nodes without a database, where a history has such. */
+  readonly coldNodes: ColdNodes | undefined;
   /** Who writes now, where one node writes alone. */
   readonly writer: () => SimulatedNode[];
 }
@@ -52,7 +55,9 @@ export class Checker {
 
   /** What must hold at every step. */
   findProblem(): Problem | undefined {
-    const { nodes, ledger } = this.#parts;
+    const { nodes, ledger, coldNodes } = this.#parts;
+    const cold = coldNodes?.findProblem();
+    if (cold) return cold;
     for (const node of nodes) {
       const { failure } = node;
       if (failure !== undefined) {
@@ -141,7 +146,7 @@ export class Checker {
         }`;
       }
     }
-    if (!node.isQuiet) return undefined;
+    if (!node.isQuiet || node.exactFrom.some((from, i) => node.cursor(i + 1) < from)) return undefined;
     const held = node.dump();
     for (const [table, wanted] of meaning.dump()) {
       if (held.get(table) === wanted) continue;
@@ -152,7 +157,7 @@ export class Checker {
 
   #findLost(resting: readonly SimulatedNode[]): string | undefined {
     if (this.#ownership === "any") return undefined;
-    const writers = this.#ownership === "own" ? this.#parts.nodes : this.#parts.nodes.slice(0, 1);
+    const writers = this.#ownership === "own" ? resting : this.#parts.nodes.slice(0, 1);
     for (const writer of writers) {
       for (const node of resting) {
         const difference = this.#compareWithOracle(node, writer);

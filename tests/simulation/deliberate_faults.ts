@@ -5,6 +5,7 @@
  */
 import { APPLYING_FAULTS } from "./faults/applying.ts";
 import { PUBLISHING_FAULTS } from "./faults/publishing.ts";
+import { SNAPSHOT_FAULTS } from "./faults/snapshots.ts";
 import { STREAM_FAULTS } from "./faults/streams.ts";
 import { UNIQUE_FAULTS } from "./faults/unique.ts";
 import type { Mode } from "./plan.ts";
@@ -29,4 +30,5 @@ export const FAULTS: readonly Fault[] = [
   ...APPLYING_FAULTS,
   ...UNIQUE_FAULTS,
   ...STREAM_FAULTS,
+  ...SNAPSHOT_FAULTS,
 ];

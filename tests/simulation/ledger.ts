@@ -35,6 +35,8 @@ export class Ledger {
   readonly #tables: ReadonlyMap<string, SimulatedTable>;
   readonly #readings = new Map<number, StreamReading>();
   readonly #histories = new Map<string, History>();
+  /** The first run of a node whose file was lost: what it published before is of another change log. */
+  readonly #firstRuns = new Map<number, number>();
   /** The last event of each row. */
   readonly #events = new Map<string, { origin: number; rows: readonly RowText[] }>();
   /** A stored event that has an image from before the change that it covers. */
@@ -51,6 +53,12 @@ export class Ledger {
       history.touches.push(touch);
       this.#histories.set(name, history);
     }
+  }
+
+  /** A node has lost its file and its change log begins anew with this run. What was not published is lost with it. */
+  beginAnew(node: number, run: number): void {
+    for (const [name, history] of this.#histories) if (history.node === node) this.#histories.delete(name);
+    this.#firstRuns.set(node, run);
   }
 
   /** To be called with every message that a stream stores, in order. */
@@ -90,11 +98,12 @@ export class Ledger {
     return undefined;
   }
 
-  #cover({ origin, top, body }: SoundMessage, message: StoredMessage): void {
+  #cover({ origin, run, top, body }: SoundMessage, message: StoredMessage): void {
     const isFolded = this.#tables.get(body.table)?.isFolded ?? false;
     for (const event of body.events) {
       const key = keyText(keyOf(body, event), isFolded);
-      const history = this.#histories.get(`${origin} ${body.table} ${key}`);
+      const isOfThisLog = run >= (this.#firstRuns.get(origin) ?? 0);
+      const history = isOfThisLog ? this.#histories.get(`${origin} ${body.table} ${key}`) : undefined;
       const covered = history?.touches.filter(({ id }) => id <= top && id > history.coveredTo) ?? [];
       const newest = covered.at(-1);
       const rows = rowTexts(body, event);

@@ -20,6 +20,8 @@ type Fate = "works" | "lost" | "acknowledgement lost" | "late" | "held";
 export class MemoryStreams implements ChangeStreams {
   readonly maxPayloadBytes: number;
   readonly shards: number;
+  /** How many messages a stream keeps. */
+  readonly maxMessages: number;
   isCutOff = false;
   /** Nothing is delivered while this is set; publishing goes on. */
   isStalled = false;
@@ -44,6 +46,7 @@ export class MemoryStreams implements ChangeStreams {
     this.#life = life;
     this.#distance = distance;
     this.shards = server.shards;
+    this.maxMessages = server.describe(1).maxMessages;
     this.maxPayloadBytes = server.maxPayloadBytes;
   }
 
@@ -59,15 +62,15 @@ export class MemoryStreams implements ChangeStreams {
   }
 
   describe(shard: number): Promise<StreamState> {
-    return this.#ask(() => this.#server.describe(shard));
+    return this.ask(() => this.#server.describe(shard));
   }
 
   lastSequenceOfTable(shard: number, table: string): Promise<number> {
-    return this.#ask(() => this.#server.lastOn(shard, subjectOf(shard, table)));
+    return this.ask(() => this.#server.lastOn(shard, subjectOf(shard, table)));
   }
 
   messageAt(shard: number, sequence: number): Promise<StoredMessage | undefined> {
-    return this.#ask(() => this.#server.at(shard, sequence));
+    return this.ask(() => this.#server.at(shard, sequence));
   }
 
   publish(request: PublishRequest): Promise<number> {
@@ -96,6 +99,23 @@ export class MemoryStreams implements ChangeStreams {
     });
   }
 
+  /** Asks something near the server, over the same network. Throws where the connection is lost by then, and what the answer throws. */
+  ask<T>(answer: () => T): Promise<T> {
+    return new Promise((resolve, reject) =>
+      this.#life.after(
+        this.#latencyMs(),
+        () => {
+          try {
+            if (this.isCutOff) throw new Error("no connection");
+            resolve(answer());
+          } catch (error) {
+            reject(error);
+          }
+        },
+      )
+    );
+  }
+
   async *read(
     shard: number,
     fromSequence: number,
@@ -103,7 +123,7 @@ export class MemoryStreams implements ChangeStreams {
     onOpen: () => Promise<void> = () => Promise.resolve(),
   ): AsyncIterable<StoredMessage> {
     const session = this.#session;
-    await this.#ask(() => {
+    await this.ask(() => {
       const last = this.#server.lastSequence(shard);
       if (last + 1 < fromSequence) {
         throw new Error(`the stream ends at ${last}, before sequence ${fromSequence}`);
@@ -180,22 +200,6 @@ export class MemoryStreams implements ChangeStreams {
 
   #pause(): Promise<void> {
     return new Promise((resolve) => this.#life.after(this.#latencyMs(), resolve));
-  }
-
-  #ask<T>(answer: () => T): Promise<T> {
-    return new Promise((resolve, reject) =>
-      this.#life.after(
-        this.#latencyMs(),
-        () => {
-          try {
-            if (this.isCutOff) throw new Error("no connection");
-            resolve(answer());
-          } catch (error) {
-            reject(error);
-          }
-        },
-      )
-    );
   }
 
   #somethingNew(signal: AbortSignal): Promise<void> {

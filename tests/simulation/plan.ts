@@ -15,7 +15,9 @@ import { drawTransaction, type GainedColumn } from "./workload.ts";
  * comes back, or is started as another node; "rollout": columns and tables are added on one node after the other;
  * "migration": columns are renamed and dropped and UNIQUE indexes made likewise; "unsafe broker":
  * streams that are rolled back or made anew, also where each node writes rows of its own; "window": the application takes
- * the capture triggers away and writes, on one node where only one writes.
+ * the capture triggers away and writes, on one node where only one writes; "snapshots": nodes save snapshots, streams keep
+ * few messages, nodes join without a database or lose theirs, also where each node writes rows of its own; "late nodes": the
+ * same where nodes stay away for longer than the streams keep messages.
  */
 export const MODES = [
   "any",
@@ -29,6 +31,8 @@ export const MODES = [
   "migration",
   "unsafe broker",
   "window",
+  "snapshots",
+  "late nodes",
 ] as const;
 export type Mode = typeof MODES[number];
 
@@ -47,6 +51,8 @@ const USUAL_MODES: readonly Mode[] = [
   "files",
   "unsafe broker",
   "window",
+  "snapshots",
+  "late nodes",
 ];
 
 /** Where in Marmot's next transaction something happens: at its n-th statement, at its COMMIT, or right behind that. */
@@ -65,14 +71,19 @@ type Action =
       | "double"
       | "copy"
       | "restore"
-      | "start copy";
+      | "start copy"
+      | "save"
+      | "give up"
+      | "join"
+      | "spoil";
   }
   | { readonly kind: "start" | "reconnect" | "resume" | "wait" }
   | { readonly kind: "crash inside" | "busy"; readonly at: TransactionPoint }
   | { readonly kind: "crash looking" }
   | { readonly kind: "crash publishing"; readonly after: number }
   | { readonly kind: "alter"; readonly change: number }
-  | { readonly kind: "make anew" | "roll back"; readonly by: number };
+  | { readonly kind: "make anew" | "roll back"; readonly by: number }
+  | { readonly kind: "lose"; readonly isAnew: boolean };
 
 /** One step: what happens, on which node (by number, from 1), and how long it is quiet after it. */
 export type Step = Action & { readonly node: number; readonly pauseMs: number };
@@ -85,6 +96,12 @@ export interface SchemaChange {
 
 /** The number of the node that is started from a copy. */
 export const COPY = 9;
+/** The number of the node that joins without a database in the end, from whatever snapshot there is then. */
+export const LAST = 8;
+/** The number of the node that joins without a database. */
+export const JOINER = 7;
+/** The number that a node takes whose file was lost, where it does not keep its own. */
+export const SUCCESSOR = 6;
 
 export interface Plan {
   readonly seed: number;
@@ -103,6 +120,8 @@ export interface Plan {
   readonly maxPayloadBytes: number;
   /** How many messages a stream keeps; null for all. */
   readonly maxMessages: number | null;
+  /** How nodes save snapshots; none do without it. */
+  readonly saves?: { readonly areAutomatic: boolean; readonly pendingMs: number };
   readonly steps: readonly Step[];
 }
 
@@ -111,8 +130,13 @@ export type Ownership = "any" | "sole" | "own" | "turns";
 
 function drawOwnership(random: Random, mode: Mode): Ownership {
   if (mode === "window") return random.pick(["sole", "any", "any"]);
+  if (savesSnapshots(mode)) return random.pick(["own", "any", "any"]);
   if (mode === "unsafe broker") return random.pick(["own", "own", "any"]);
   return mode === "sole" || mode === "own" || mode === "turns" ? mode : "any";
+}
+
+function savesSnapshots(mode: Mode): boolean {
+  return mode === "snapshots" || mode === "late nodes";
 }
 
 const FAULTS: readonly Action["kind"][] = [
@@ -144,6 +168,33 @@ const OWN_STEPS: Partial<Record<Mode, readonly Action["kind"][]>> = {
   retention: ["stall", "crash", "start"],
   "unsafe broker": ["make anew", "roll back", "roll back"],
   window: ["write without capture", "write without capture"],
+  snapshots: [
+    ...Array.from({ length: 12 }, () => "write" as const),
+    "save",
+    "save",
+    "save",
+    "save",
+    "join",
+    "lose",
+    "spoil",
+    "give up",
+    "start",
+    "stall",
+  ],
+  "late nodes": [
+    ...Array.from({ length: 14 }, () => "write" as const),
+    "save",
+    "save",
+    "save",
+    "stall",
+    "stall",
+    "cut off",
+    "crash",
+    "crash inside",
+    "start",
+    "resume",
+    "reconnect",
+  ],
 };
 
 const NARROW_STEPS: readonly Action["kind"][] = [
@@ -185,15 +236,21 @@ export function drawPlan(seed: number, asked?: Mode): Plan {
   kinds.push(...OWN_STEPS[mode] ?? [], ...isNarrow ? NARROW_STEPS : []);
   const pauses = ownership === "turns"
     ? [0, 1, 10, 30, 30, 50, 100, 400]
+    : savesSnapshots(mode)
+    ? [0, 0, 0, 0, 1, 3, 10, 30, 30, 100, 100, 400, 1500]
     : [0, 0, 0, 0, 1, 3, 10, 30, 100, 400];
-  const length = 5 + random.below(65);
+  const length = (savesSnapshots(mode) ? 20 : 5) + random.below(65);
   const network = {
     ackLost: severity * random.next(),
     late: severity * random.next(),
     lost: severity * random.next(),
     latencyMs: ownership === "turns" ? 350 : random.pick([2, 20, 100]),
   };
-  const places = mode === "files" ? [...nodes, COPY] : nodes;
+  const places = mode === "files"
+    ? [...nodes, COPY]
+    : mode === "snapshots"
+    ? [...nodes, ...nodes, ...nodes, JOINER, SUCCESSOR]
+    : nodes;
   const steps = Array.from({ length }, (_, i) => {
     const own = new Random(seed * 1000 + i);
     const node = own.pick(places);
@@ -214,7 +271,16 @@ export function drawPlan(seed: number, asked?: Mode): Plan {
     distances: nodes.map(() => isNear ? 1 : random.pick([0.02, 0.1, 1])),
     idleLookMs: random.pick([10, 50, 200]),
     maxPayloadBytes: random.pick([1024 * 1024, 1024 * 1024, 1024 * 1024, 1100]),
-    maxMessages: mode === "retention" ? random.pick([8, 20, 40]) : null,
+    maxMessages: mode === "retention"
+      ? random.pick([8, 20, 40])
+      : mode === "snapshots"
+      ? random.pick([null, 5, 8, 16])
+      : mode === "late nodes"
+      ? random.pick([4, 6, 10])
+      : null,
+    ...savesSnapshots(mode)
+      ? { saves: { areAutomatic: random.chance(0.5), pendingMs: random.pick([200, 3000, 20_000]) } }
+      : {},
     steps,
   };
 }
@@ -283,6 +349,8 @@ function drawAction(
     case "make anew":
     case "roll back":
       return { kind, by: 1 + random.below(6) };
+    case "lose":
+      return { kind, isAnew: random.chance(0.4) };
     default:
       return { kind } as Action;
   }

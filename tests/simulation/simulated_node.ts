@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { DatabaseSync, type SQLInputValue } from "node:sqlite";
 import { Replica } from "../../src/db/replica.ts";
 import { Node } from "../../src/node/node.ts";
+import { removeAbandoned } from "../../src/node/snapshot/temporary_files.ts";
 import type { Log } from "../../src/observability/log.ts";
 import { silentLog } from "../../src/observability/log.ts";
 import { dumpTables } from "../../scripts/table_dump.ts";
@@ -16,7 +17,9 @@ import type { MemoryServer } from "./memory_server.ts";
 import { MemoryStreams } from "./memory_streams.ts";
 import type { TransactionPoint } from "./plan.ts";
 import type { Random } from "./random.ts";
+import type { MemorySnapshots } from "./memory_snapshots.ts";
 import { Sabotage, throwBusy } from "./sabotage.ts";
+import { Saving, type SavingParts } from "./saving.ts";
 import { keyText, type RowText, rowText } from "./stream_reading.ts";
 import type { SimulatedTable } from "./tables.ts";
 import { Life, type VirtualTime } from "./virtual_time.ts";
@@ -54,6 +57,16 @@ export interface Surroundings {
   readonly server: MemoryServer;
   readonly random: Random;
   readonly idleLookMs: number;
+  /** Where snapshots are kept, and how nodes save them. */
+  readonly saves?: {
+    readonly snapshots: MemorySnapshots;
+    /** Whether nodes save by the rule as well, and wait before they trim what none covers. */
+    readonly areAutomatic: boolean;
+    /** How long what is pending in a copy may take. */
+    readonly pendingMs: number;
+  } | undefined;
+  /** Takes what a node says. */
+  readonly say?: (node: number, text: string) => void;
 }
 
 export class SimulatedNode {
@@ -65,6 +78,10 @@ export class SimulatedNode {
   failure: unknown;
   /** Streams that the node said it has stopped. */
   readonly stopped = new Set<string>();
+  /** Saves snapshots while the node lives, where the history has such. */
+  saving: Saving | undefined;
+  /** Of a node that came up from a snapshot: how far it must have read each stream before its rows are those of the streams. */
+  exactFrom: readonly number[] = [];
   /** Copies of the file, oldest first. */
   readonly copies: string[] = [];
   /**
@@ -84,14 +101,15 @@ export class SimulatedNode {
   #hasLog = false;
   readonly #tables: readonly SimulatedTable[];
 
-  constructor(readonly id: number, parts: NodeParts, copiedFrom?: string) {
+  /** Where the file is not "in place", it is made, or copied from another. */
+  constructor(readonly id: number, parts: NodeParts, from?: "in place" | { readonly copy: string }) {
     this.parts = parts;
     this.#tables = parts.tables ?? [];
     this.path = join(parts.folder, `node-${id}.db`);
-    if (copiedFrom !== undefined) copyFileSync(copiedFrom, this.path);
+    if (typeof from === "object") copyFileSync(from.copy, this.path);
     this.application = this.#open();
     this.#reader = new DatabaseReader(this.application);
-    if (copiedFrom !== undefined) return;
+    if (from !== undefined) return;
     this.application.exec(parts.schema);
   }
 
@@ -103,7 +121,14 @@ export class SimulatedNode {
     return this.#held;
   }
 
-  start({ time, server, random, idleLookMs }: Surroundings): void {
+  /** This life of the process, as messages tell it; 0 where it is not running. */
+  get run(): number {
+    return this.#replica?.run ?? 0;
+  }
+
+  start(surroundings: Surroundings): void {
+    const { time, server, random, idleLookMs, saves } = surroundings;
+    if (saves) removeAbandoned(this.path);
     const life = this.#life = new Life(time, () => this.#pass());
     const replica = this.#replica = Replica.open(this.path, {
       nodeId: BigInt(this.id),
@@ -119,13 +144,35 @@ export class SimulatedNode {
     });
     const streams = this.streams = new MemoryStreams(server, life, this.parts.distance);
     this.stopped.clear();
-    const node = new Node(replica, { clock: life, random: random.next, streams, log: this.#log() }, {
+    const saving = this.saving = saves && this.#savingIn(surroundings, { ...saves, replica, streams, life });
+    const node = new Node(replica, {
+      clock: life,
+      random: random.next,
+      streams,
+      log: this.#log(surroundings),
+    }, {
       wireFormat: "batch",
       compress: false,
       idleLookMs,
+      ...saving ? { gate: saving.gate, snapshots: saving.saved } : {},
     });
+    if (saves?.areAutomatic) saving?.runAutomatically(node);
     node.run(new AbortController().signal).catch((error) => {
       if (!life.isOver && !(error instanceof CrashError)) this.failure = error;
+    });
+  }
+
+  #savingIn(
+    { random, say }: Surroundings,
+    life: Pick<SavingParts, "snapshots" | "pendingMs" | "replica" | "streams" | "life">,
+  ): Saving {
+    return new Saving({
+      ...life,
+      dbPath: this.path,
+      random,
+      cursorOf: (shard) => this.cursor(shard),
+      say: (text) => say?.(this.id, text),
+      onFailure: (error) => this.failure ??= error,
     });
   }
 
@@ -308,7 +355,8 @@ export class SimulatedNode {
 
   /** Whether the tables should hold just what the streams say. */
   get isQuiet(): boolean {
-    return !this.#held && this.#reader.count("__marmot__change_log WHERE kind <> 3") === 0 &&
+    return !this.#held && this.#reader.count("__marmot__meta WHERE name = 'merging'") === 0 &&
+      this.#reader.count("__marmot__change_log WHERE kind <> 3") === 0 &&
       this.#reader.count("__marmot__hidden") === 0 && this.#reader.count("__marmot__parked") === 0;
   }
 
@@ -345,12 +393,25 @@ export class SimulatedNode {
     return application;
   }
 
-  #log(): Log {
+  #log({ saves, say }: Surroundings): Log {
+    const onTakenOver = (stream: string, fields: Readonly<Record<string, unknown>>) => {
+      const at = Number(stream.split("-")[1]) - 1;
+      const exactFrom = saves?.snapshots.exactFrom.get(this.saving?.fetched ?? "")?.[at] ?? 0;
+      const places = Array.from({ length: at + 1 }, (_, i) => this.exactFrom[i] ?? 0);
+      this.exactFrom = [...places.with(at, exactFrom), ...this.exactFrom.slice(at + 1)];
+      say?.(
+        this.id,
+        `has taken ${stream} over from a snapshot, reads from ${
+          fields["readsFrom"]
+        } on, exact from ${exactFrom} on`,
+      );
+    };
     const error = (event: string, fields?: Parameters<Log["error"]>[1]) => {
       if (event.startsWith("stream stopped")) this.stopped.add(String(fields?.["stream"]));
     };
     const info = (event: string, fields?: Parameters<Log["info"]>[1]) => {
       if (event === "stream goes on") this.stopped.delete(String(fields?.["stream"]));
+      if (event === "snapshot taken over") onTakenOver(String(fields?.["stream"]), fields ?? {});
     };
     return { ...silentLog, error, info };
   }

@@ -6,6 +6,7 @@ import { RawText, type Value } from "../../src/wire/value.ts";
 /** A message that counts, with its body once the last part of it has come. */
 export interface SoundMessage {
   readonly origin: number;
+  readonly run: number;
   readonly top: number;
   readonly body: BatchBody;
 }
@@ -33,7 +34,7 @@ export class StreamReading {
     this.#marks.set(origin, { run, number });
     const body = envelope.parts === 1 ? envelope.body : this.#join(envelope);
     if (part === 0 && envelope.parts === 1) this.#parts.delete(origin);
-    return body && { origin: Number(origin), top, body: decodeBody(body) };
+    return body && { origin: Number(origin), run, top, body: decodeBody(body) };
   }
 
   #join(envelope: Envelope): Uint8Array | undefined {

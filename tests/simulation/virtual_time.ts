@@ -12,7 +12,16 @@ interface Event {
 export class VirtualTime {
   nowMs = START_MS;
   readonly #events: Event[] = [];
+  /** Work that takes real time; no virtual time passes meanwhile. */
+  readonly #outside: (() => Promise<void>)[] = [];
   #order = 0;
+
+  /** Does work that waits for real files, as soon as the present event is over: alone, and in the order in which it was asked for. */
+  outside<T>(work: () => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#outside.push(() => work().then(resolve, reject));
+    });
+  }
 
   schedule(afterMs: number, happen: () => void): void {
     const event = { atMs: this.nowMs + Math.ceil(afterMs), order: this.#order++, happen };
@@ -30,6 +39,10 @@ export class VirtualTime {
       this.nowMs = event.atMs;
       event.happen();
       await drainMicrotasks();
+      for (let work = this.#outside.shift(); work; work = this.#outside.shift()) {
+        await work();
+        await drainMicrotasks();
+      }
     }
     this.nowMs = end;
   }
@@ -71,6 +84,17 @@ export class Life implements Clock {
 
   turn(): Promise<void> {
     return new Promise((resolve) => this.after(0, resolve));
+  }
+
+  /** Does work on real files in a moment of its own; its outcome is there so many milliseconds later. */
+  outside<T>(work: () => Promise<T>, ms = 0): Promise<T> {
+    return new Promise((resolve, reject) =>
+      this.after(0, () =>
+        void this.#time.outside(work).then(
+          (result) => this.after(ms, () => resolve(result)),
+          (error) => this.after(ms, () => reject(error)),
+        ))
+    );
   }
 
   after(ms: number, happen: () => void): void {

@@ -5,11 +5,13 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { Checker, type Problem } from "./checker.ts";
 import { Ledger } from "./ledger.ts";
+import { ColdNodes } from "./cold_nodes.ts";
 import { HEALTHY, MemoryServer } from "./memory_server.ts";
+import { MemorySnapshots } from "./memory_snapshots.ts";
 import { describeMessage } from "./narration.ts";
-import { COPY, type Plan, type Step } from "./plan.ts";
+import { COPY, JOINER, LAST, type Plan, type Step, SUCCESSOR } from "./plan.ts";
 import { Random } from "./random.ts";
-import { schemaOf, SimulatedNode, type Surroundings } from "./simulated_node.ts";
+import { type NodeParts, schemaOf, SimulatedNode, type Surroundings } from "./simulated_node.ts";
 import { VirtualTime } from "./virtual_time.ts";
 
 const HEAL_MS = 60_000;
@@ -24,6 +26,8 @@ export class World implements Surroundings {
   readonly nodes: SimulatedNode[] = [];
   readonly idleLookMs: number;
   readonly ledger: Ledger;
+  readonly saves: Surroundings["saves"];
+  readonly #coldNodes: ColdNodes | undefined;
   readonly #plan: Plan;
   readonly #checker: Checker;
   readonly #folder: string;
@@ -51,16 +55,15 @@ export class World implements Surroundings {
     };
     const memory = "/dev/shm";
     this.#folder = mkdtempSync(join(existsSync(memory) ? memory : tmpdir(), "marmot-simulation-"));
-    for (const id of plan.nodes) {
-      this.nodes.push(
-        new SimulatedNode(id, {
-          folder: this.#folder,
-          schema: schemaOf(plan.tables),
-          tables: plan.tables,
-          oracle: this.#oracle(),
-          distance: plan.distances[id - 1] ?? 1,
-        }),
-      );
+    for (const id of plan.nodes) this.nodes.push(new SimulatedNode(id, this.#partsOf(id)));
+    if (plan.saves) {
+      const snapshots = new MemorySnapshots(this.time);
+      this.saves = { ...plan.saves, snapshots };
+      const { time, server, random, idleLookMs, saves, say, nodes, ledger } = this;
+      this.#coldNodes = new ColdNodes({
+        ...{ time, server, random, idleLookMs, saves, say, nodes, ledger, snapshots },
+        partsOf: (id) => this.#partsOf(id),
+      });
     }
     this.#writer = this.nodes[0];
     const { nodes, server, ledger } = this;
@@ -69,6 +72,7 @@ export class World implements Surroundings {
       nodes,
       server,
       ledger,
+      coldNodes: this.#coldNodes,
       writer: () => this.#writer ? [this.#writer] : [],
     });
   }
@@ -94,9 +98,24 @@ export class World implements Surroundings {
 
   end(): void {
     for (const node of this.nodes) node.end();
+    this.#coldNodes?.end();
     for (const oracle of this.#oracles) if (oracle.isOpen) oracle.close();
     this.#checker.close();
     rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  /** Takes what a node says. */
+  readonly say = (node: number, text: string): void => this.#note(`node ${node} ${text}`);
+
+  #partsOf(id: number): NodeParts {
+    const { tables, distances } = this.#plan;
+    return {
+      folder: this.#folder,
+      schema: schemaOf(tables),
+      tables,
+      oracle: this.#oracle(),
+      distance: distances[id - 1] ?? 1,
+    };
   }
 
   #oracle(): DatabaseSync | undefined {
@@ -124,6 +143,11 @@ export class World implements Surroundings {
     if (step.kind === "start") return this.#startDead();
     if (step.kind === "reconnect") return this.#reconnect();
     if (step.kind === "resume") return this.#resume();
+    if (step.kind === "join") return this.#join(JOINER);
+    if (step.kind === "spoil") return this.#spoil();
+    const cold = this.#coldNodes?.find(step.node);
+    if (cold && step.kind === "crash") cold.crash();
+    if (cold?.streams && step.kind === "cut off") cold.streams.isCutOff = true;
     const node = this.nodes.find(({ id }) => id === step.node);
     if (!node) return;
     const said = step.kind === "restore" ? await this.#restore(node) : this.#strike(node, step);
@@ -146,6 +170,8 @@ export class World implements Surroundings {
         return "has its file copied";
       case "start copy":
         return this.#startCopy(node);
+      case "lose":
+        return this.#lose(node, step.isAnew ? SUCCESSOR : node.id);
       case "make anew":
       case "roll back":
         return this.#harmStream(step);
@@ -187,6 +213,12 @@ export class World implements Surroundings {
       case "hold":
         streams.holdsNext = true;
         return "will have its next message kept back until another comes";
+      case "save":
+        node.saving?.save();
+        return "begins to save a snapshot";
+      case "give up":
+        node.saving?.giveUp();
+        return "is told to save no snapshot";
       case "double":
         streams.doublesNext = true;
         return "will have its next message stored twice";
@@ -230,6 +262,7 @@ export class World implements Surroundings {
       node.start(this);
       this.#note(`node ${node.id} starts`);
     }
+    this.#coldNodes?.startDead();
   }
 
   #reconnect(): void {
@@ -239,6 +272,7 @@ export class World implements Surroundings {
       streams.isMute = false;
       streams.interrupt();
     }
+    this.#coldNodes?.reconnect();
     this.#note("connections are back");
   }
 
@@ -260,7 +294,7 @@ export class World implements Surroundings {
 
   #startCopy(node: SimulatedNode): string | undefined {
     if (node.isLocked || this.nodes.some(({ id }) => id === COPY)) return undefined;
-    const copy = new SimulatedNode(COPY, node.parts, node.copy());
+    const copy = new SimulatedNode(COPY, node.parts, { copy: node.copy() });
     this.nodes.push(copy);
     copy.start(this);
     return `is copied, and the copy starts as node ${COPY}`;
@@ -273,6 +307,22 @@ export class World implements Surroundings {
     await this.time.pass(RESTORE_MS);
     node.restore(copy);
     return "crashes, and an older copy of its file comes back";
+  }
+
+  #join(id: number): void {
+    if (this.#coldNodes?.join(id)) this.#note(`node ${id} begins without a database`);
+  }
+
+  #spoil(): void {
+    if (this.saves?.snapshots.spoilNewest()) this.#note("a bit of the newest snapshot turns over");
+  }
+
+  #lose(node: SimulatedNode, id: number): string | undefined {
+    const isTaken = id !== node.id &&
+      (this.nodes.some((other) => other.id === id) || this.#coldNodes?.find(id));
+    if (!this.#coldNodes || node.isLocked || isTaken || this.nodes.length === 1) return undefined;
+    this.#coldNodes.lose(node, id);
+    return `loses its file, and begins without one as node ${id}`;
   }
 
   #harmStream(step: Step & { by: number }): string {
@@ -302,6 +352,7 @@ export class World implements Surroundings {
       node.streams.crashAfter = Infinity;
       node.streams.holdsNext = false;
     }
+    this.#coldNodes?.reconnect();
     let unrest: string | undefined;
     for (let passedMs = 0; passedMs < HEAL_MS; passedMs += HEAL_LOOK_MS) {
       for (const node of this.nodes) {
@@ -309,12 +360,28 @@ export class World implements Surroundings {
         if (!node.isAlive) node.start(this);
       }
       await this.time.pass(HEAL_LOOK_MS);
-      unrest = this.server.late > 0 ? "late messages" : this.#findUnrest();
+      unrest = this.server.late > 0 ? "late messages" : this.#findUnrest() ?? this.#comeUp();
       const problem = this.#checker.findProblem();
       if (problem) return problem;
       if (unrest === undefined) return this.#checker.findDifference();
     }
     return { check: "rest", reason: `no rest after ${HEAL_MS} ms: ${unrest}` };
+  }
+
+  /**
+   * To be called when all nodes are at rest: those that were left behind take a snapshot, and so does one node more. Why
+   * some are not up, in words; undefined where all are, or where nobody is left who could save one.
+   */
+  #comeUp(): string | undefined {
+    const cold = this.#coldNodes;
+    if (!cold) return undefined;
+    const behind = this.nodes.filter((node) => node.isLeftBehind(this.server));
+    const savers = this.nodes.filter((node) => !behind.includes(node));
+    if (savers.length > 0) this.#join(LAST);
+    if ((cold.isEmpty && behind.length === 0) || savers.length === 0) return undefined;
+    savers[this.#plan.seed % savers.length]?.saving?.saveUnlessSaving();
+    cold.startDead();
+    return `node ${cold.names} not up, node ${behind.map(({ id }) => id).join(", ")} left behind`;
   }
 
   #findUnrest(): string | undefined {

@@ -7,7 +7,7 @@ import { DamagedSnapshotError, writeFile } from "../../snapshot/packed_file.ts";
 import type { SnapshotStore } from "../../snapshot/snapshot_store.ts";
 import type { Candidate } from "./candidates.ts";
 import { removeTemporary, temporaryPath } from "./temporary_files.ts";
-import { doInWorker } from "./worker_jobs.ts";
+import { doInWorker, type DoJob } from "./worker_jobs.ts";
 
 export interface FetchOptions {
   /** Where the database of the snapshot goes: a path where nothing is. */
@@ -15,6 +15,8 @@ export interface FetchOptions {
   readonly signal: AbortSignal;
   /** Told how many bytes of how many have come. */
   readonly onBytes?: (bytes: number, total: number) => void;
+  /** Does what takes long; in a Worker unless told. */
+  readonly doJob?: DoJob;
 }
 
 /**
@@ -24,15 +26,15 @@ export interface FetchOptions {
 export async function fetchSnapshot(
   store: SnapshotStore,
   candidate: Candidate,
-  { to, signal, onBytes = () => {} }: FetchOptions,
+  { to, signal, onBytes = () => {}, doJob = doInWorker }: FetchOptions,
 ): Promise<void> {
   const packed = temporaryPath(to);
   try {
     await download(store, candidate, { to: packed, signal, onBytes });
     if (candidate.kind === "own") {
-      await doInWorker("unpack", { from: packed, to, facts: candidate.entry }, signal);
+      await doJob("unpack", { from: packed, to, facts: candidate.entry }, signal);
     } else {
-      await doInWorker("check", { path: packed }, signal);
+      await doJob("check", { path: packed }, signal);
       renameSync(packed, to);
     }
   } catch (error) {
@@ -46,7 +48,7 @@ export async function fetchSnapshot(
 async function download(
   store: SnapshotStore,
   candidate: Candidate,
-  { to, signal, onBytes }: Required<FetchOptions>,
+  { to, signal, onBytes }: Required<Omit<FetchOptions, "doJob">>,
 ): Promise<void> {
   const object = await store.get(candidate.name, { signal });
   if (object === undefined) throw new DamagedSnapshotError("its object is not there");

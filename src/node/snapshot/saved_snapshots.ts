@@ -7,21 +7,31 @@ import { fetchSnapshot } from "./fetch_snapshot.ts";
 import type { SavedSnapshot, SavedSnapshots } from "./late_merge.ts";
 import { decodeHeaders } from "./snapshot_headers.ts";
 import { removeTemporary, temporaryPath } from "./temporary_files.ts";
+import type { DoJob } from "./worker_jobs.ts";
 
-/** What is fetched stands beside the database meanwhile. */
-export function savedSnapshots(store: SnapshotStore, dbPath: string): SavedSnapshots {
+export interface SavedSnapshotsParts {
+  readonly store: SnapshotStore;
+  /** What is fetched stands beside the database meanwhile. */
+  readonly dbPath: string;
+  /** Does what takes long; in a Worker unless told. */
+  readonly doJob?: DoJob;
+  /** Does what waits for files alone; at once unless told. */
+  readonly onFiles?: <T>(work: () => Promise<T>) => Promise<T>;
+}
+
+export function savedSnapshots(parts: SavedSnapshotsParts): SavedSnapshots {
   return {
     list: (signal) =>
       whileStoreWorks(signal, async () => {
-        const candidates = await listCandidates(store, signal);
-        return candidates.flatMap((candidate) => toSaved(candidate, { store, dbPath }));
+        const candidates = await listCandidates(parts.store, signal);
+        return candidates.flatMap((candidate) => toSaved(candidate, parts));
       }),
   };
 }
 
 function toSaved(
   candidate: Candidate,
-  { store, dbPath }: { store: SnapshotStore; dbPath: string },
+  { store, dbPath, doJob, onFiles = (work) => work() }: SavedSnapshotsParts,
 ): SavedSnapshot[] {
   if (candidate.kind === "original") return [];
   const { name, entry } = candidate;
@@ -33,7 +43,10 @@ function toSaved(
     positions,
     async fetch(signal) {
       const path = temporaryPath(dbPath);
-      await whileStoreWorks(signal, () => fetchSnapshot(store, candidate, { to: path, signal }));
+      await whileStoreWorks(
+        signal,
+        () => onFiles(() => fetchSnapshot(store, candidate, { to: path, signal, ...doJob ? { doJob } : {} })),
+      );
       return path;
     },
     remove: removeTemporary,

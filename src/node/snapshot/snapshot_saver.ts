@@ -2,8 +2,7 @@
  * Saves a snapshot: copy, wait until all that is in it is in the streams, compress, upload, switch the manifest. Invariant:
  * every row of a snapshot that counts is what the streams say at its cursors, or comes behind them.
  */
-import { statSync } from "node:fs";
-import { statfs } from "node:fs/promises";
+import { statfsSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import type { CopyFacts } from "../../db/snapshot/copy_facts.ts";
 import { errorText, MarmotError } from "../../errors.ts";
@@ -17,7 +16,7 @@ import type { StreamState } from "../../stream/change_streams.ts";
 import { encodeHeaders } from "./snapshot_headers.ts";
 import { ORIGINAL_NAME, ORIGINAL_TAG_HEADER } from "./original_snapshot.ts";
 import { removeTemporary, temporaryPath } from "./temporary_files.ts";
-import { doInWorker } from "./worker_jobs.ts";
+import { doInWorker, type DoJob } from "./worker_jobs.ts";
 
 const PENDING_LOOK_MS = 50;
 const PROGRESS_MS = 250;
@@ -44,6 +43,8 @@ export interface SnapshotSaverParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly onProgress?: OnProgress;
+  /** Does what takes long; in a Worker unless told. */
+  readonly doJob?: DoJob;
 }
 
 export class SnapshotSaver {
@@ -55,8 +56,8 @@ export class SnapshotSaver {
 
   /** Resolves to the snapshot, which counts by then. Throws MarmotError where none can be saved now, and the signal's reason. */
   async save(signal: AbortSignal): Promise<SnapshotEntry> {
-    const { dbPath, log, clock } = this.#parts;
-    await assertRoom(dbPath);
+    const { dbPath, log, clock, doJob = doInWorker } = this.#parts;
+    assertRoom(dbPath);
     const startMs = clock.nowMs();
     const [copy, packed] = [temporaryPath(dbPath), temporaryPath(dbPath)];
     try {
@@ -65,7 +66,7 @@ export class SnapshotSaver {
         "copying",
         copy,
         signal,
-        () => doInWorker("copy", { from: dbPath, to: copy }, signal),
+        () => doJob("copy", { from: dbPath, to: copy }, signal),
       );
       const copiedMs = clock.nowMs();
       await this.#assertNotBehind(facts);
@@ -74,7 +75,7 @@ export class SnapshotSaver {
         "compressing",
         packed,
         signal,
-        () => doInWorker("pack", { from: copy, to: packed }, signal),
+        () => doJob("pack", { from: copy, to: packed }, signal),
       );
       const entry = makeEntry(facts, { ...sums, createdAtMs: copiedMs });
       await this.#upload(entry.object, packed, { total: entry.objectBytes, signal });
@@ -148,7 +149,8 @@ export class SnapshotSaver {
 
   /** What nodes of the original look for: the plain file under its one name. */
   async #uploadOriginal(copy: string, signal: AbortSignal): Promise<void> {
-    const { tag } = await doInWorker("stripAll", { path: copy }, signal);
+    const { doJob = doInWorker } = this.#parts;
+    const { tag } = await doJob("stripAll", { path: copy }, signal);
     const headers = { [ORIGINAL_TAG_HEADER]: tag };
     await this.#upload(ORIGINAL_NAME, copy, { total: statSync(copy).size, signal, headers });
   }
@@ -202,10 +204,10 @@ function makeEntry(
 }
 
 /** The copy and its compressed form stand beside the database; the application must not run out of room for them. */
-async function assertRoom(dbPath: string): Promise<void> {
+function assertRoom(dbPath: string): void {
   const sizeOf = (path: string) => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
   const neededBytes = 2 * (sizeOf(dbPath) + sizeOf(`${dbPath}-wal`));
-  const { bavail, bsize } = await statfs(dirname(dbPath));
+  const { bavail, bsize } = statfsSync(dirname(dbPath));
   const freeBytes = bavail * bsize;
   if (freeBytes >= neededBytes) return;
   throw new MarmotError(

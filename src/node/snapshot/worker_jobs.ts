@@ -11,6 +11,13 @@ export interface JobMessage<N extends JobName> {
   readonly request: JobRequest<N>;
 }
 
+/** How a job is done: away from whoever has other things to do meanwhile. */
+export type DoJob = <N extends JobName>(
+  name: N,
+  request: JobRequest<N>,
+  signal: AbortSignal,
+) => Promise<JobResult<N>>;
+
 export type JobOutcome =
   | { readonly kind: "done"; readonly result: unknown }
   | {
