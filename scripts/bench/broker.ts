@@ -44,11 +44,11 @@ export async function measureRounds(
     openStreams({ url, shards: 1 }),
     openStreams({ url, shards: 1 }),
   ]);
-  const end = new AbortController();
+  const { signal } = new AbortController();
+  const { lastSequence } = await reader.describe(1);
+  const messages = reader.read(1, lastSequence + 1, signal)[Symbol.asyncIterator]();
   try {
     const samplesMs: number[] = [];
-    const { lastSequence } = await reader.describe(1);
-    const messages = reader.read(1, lastSequence + 1, end.signal)[Symbol.asyncIterator]();
     for (let i = 0; i < warmUp + samples; i++) {
       await new Promise((resolve) => setTimeout(resolve, pauseMs * (0.7 + 0.6 * Math.random())));
       const payload = new Uint8Array(bytes);
@@ -60,7 +60,7 @@ export async function measureRounds(
     }
     return samplesMs;
   } finally {
-    end.abort();
+    await messages.return?.();
     await Promise.all([sender.close(), reader.close()]);
   }
 }
