@@ -60,7 +60,7 @@ export async function measureRounds(
     }
     return samplesMs;
   } finally {
-    await messages.return?.();
+    await messages.return?.(undefined);
     await Promise.all([sender.close(), reader.close()]);
   }
 }
