@@ -66,6 +66,8 @@ interface Application extends Incoming {
   readonly settled: ReadonlySet<KeyIdentity>;
   /** Of an own message: the rows of which an own table image has still to tell. See image_reader.ts. */
   readonly spared: ((key: readonly Value[]) => boolean) | undefined;
+  /** Rows to be written at the end, together: nothing in a table without UNIQUE indexes depends on when. */
+  readonly upserts: (readonly Value[])[];
   /** Whether a node is known that displaces other rows than this one, by other UNIQUE indexes. */
   readonly isDisputed: boolean;
 }
@@ -129,6 +131,7 @@ export class BatchApplier {
       events,
       inBatch: new Set(events.map((event) => event.identity)),
       arrived: new Set(),
+      upserts: [],
       settled,
       spared,
       isEcho,
@@ -155,6 +158,7 @@ export class BatchApplier {
       if (table.clashes.isEmpty) this.#applyPlain(application, event, result);
       else this.#applyUnique(application, event, result);
     }
+    table.rows.upsertAll(mapping.columns, application.upserts);
     this.unhide(table);
     if (isOwn && image && !isUnfinished) this.#dueImages.reach(table.id, image, message);
     return result;
@@ -334,7 +338,7 @@ export class BatchApplier {
   }
 
   #write(
-    { table, mapping, arrived }: Application,
+    { table, mapping, arrived, upserts }: Application,
     { event, key, identity }: KeyedEvent,
     result: AppliedEvents,
   ): void {
@@ -345,7 +349,8 @@ export class BatchApplier {
       table.rows.delete(key);
       for (const row of event.rows) table.rows.insert(columns, row);
     } else if (!hasNull(key)) {
-      table.rows.upsert(columns, event.row);
+      if (table.clashes.isEmpty) upserts.push(event.row);
+      else table.rows.upsert(columns, event.row);
     } else if (!hasSameRow(table.rows.read(key), mapping, event.row)) {
       // Only the original publishes single rows of a key with NULL: it knows no lists.
       table.rows.insert(columns, event.row);
