@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { percentile, spreadOf } from "../../scripts/first_look/spread.ts";
+import { percentile, spreadOf } from "../../scripts/bench/spread.ts";
 
 Deno.test("the percentile is the figure that so many per cent do not exceed", () => {
   const hundred = Array.from({ length: 100 }, (_, i) => 100 - i);

@@ -71,6 +71,8 @@ interface Application extends Incoming {
   readonly settled: ReadonlySet<KeyIdentity>;
   /** Of an own message: the rows of which an own table image has still to tell. See image_reader.ts. */
   readonly spared: ((key: readonly Value[]) => boolean) | undefined;
+  /** Rows to be written at the end, together: nothing in a table without UNIQUE indexes depends on when. */
+  readonly upserts: (readonly Value[])[];
   /** Whether a node is known that displaces other rows than this one, by other UNIQUE indexes. */
   readonly isDisputed: boolean;
 }
@@ -134,6 +136,7 @@ export class BatchApplier {
       events,
       inBatch: new Set(events.map((event) => event.identity)),
       arrived: new Set(),
+      upserts: [],
       settled,
       spared,
       isEcho,
@@ -161,6 +164,7 @@ export class BatchApplier {
       if (table.clashes.isEmpty) this.#applyPlain(application, event, result);
       else this.#applyUnique(application, event, result);
     }
+    table.rows.upsertAll(mapping.columns, application.upserts);
     this.unhide(table);
     if (isOwn && image && !isUnfinished) this.#dueImages.reach(table.id, image, message);
     return result;
@@ -340,7 +344,7 @@ export class BatchApplier {
   }
 
   #write(
-    { table, mapping, arrived }: Application,
+    { table, mapping, arrived, upserts }: Application,
     { event, key, identity }: KeyedEvent,
     result: AppliedEvents,
   ): void {
@@ -351,7 +355,8 @@ export class BatchApplier {
       table.rows.delete(key);
       for (const row of event.rows) table.rows.insert(columns, row);
     } else if (!hasNull(key)) {
-      table.rows.upsert(columns, event.row);
+      if (table.clashes.isEmpty) upserts.push(event.row);
+      else table.rows.upsert(columns, event.row);
     } else if (!hasSameRow(table.rows.read(key), mapping, event.row)) {
       // Only the original publishes single rows of a key with NULL: it knows no lists.
       table.rows.insert(columns, event.row);

@@ -7,7 +7,8 @@ import type { Connection } from "../connection.ts";
 import { ExactSelect } from "../rows/exact_select.ts";
 import { quoteIdentifier } from "../schema/identifiers.ts";
 import { columnAt, placeholder } from "../rows/row_access.ts";
-import type { TableSchema } from "../schema/schema.ts";
+import type { ArmedTable } from "../rows/armed_tables.ts";
+import { keyTermSql, type TableSchema } from "../schema/schema.ts";
 import { CHANGE_LOG, entryKinds, keyWidth, SETTLED } from "../state/state_tables.ts";
 
 export interface LogEntry {
@@ -22,6 +23,7 @@ export interface LogEntry {
 
 export class ChangeLog {
   #select: ExactSelect | undefined;
+  readonly #images = new WeakMap<ArmedTable, ExactSelect>();
 
   constructor(readonly connection: Connection) {}
 
@@ -34,6 +36,17 @@ export class ChangeLog {
       kind: Number(row[2]),
       key: row.slice(3),
     }));
+  }
+
+  /**
+   * The rows that a table's entries from one id to another name, by the entries' ids, as they are now: one statement for
+   * all of them. Entries whose row is absent are left out, and those whose key holds NULL. Call inside a transaction.
+   */
+  readImages(table: ArmedTable, from: number, to: number): Map<number, Value[]> {
+    let select = this.#images.get(table);
+    if (!select) this.#images.set(table, select = this.#makeImageSelect(table));
+    const rows = select.all([BigInt(from), BigInt(to), BigInt(table.id)]);
+    return new Map(rows.map((row) => [Number(row[0]), row.slice(1)]));
   }
 
   /** The highest id ever given, 0 if none was. */
@@ -95,6 +108,21 @@ export class ChangeLog {
   /** To be called when the log was widened. */
   forgetStatements(): void {
     this.#select = undefined;
+  }
+
+  #makeImageSelect({ schema }: ArmedTable): ExactSelect {
+    // Every column by its table: the application's may be called as those of the log are.
+    const [entry, row] = ["__marmot__entry", "__marmot__row"];
+    const key = schema.key.map((_, i) => `${keyTermSql(schema, i, row)} = ${entry}.k${i}`);
+    return new ExactSelect(
+      this.connection,
+      [`${entry}.id`, ...schema.columns.map((column) => `${row}.${column.sql}`)],
+      `FROM ${CHANGE_LOG} AS ${entry} CROSS JOIN ${quoteIdentifier(schema.name)} AS ${row} ` +
+        `WHERE ${entry}.id BETWEEN ? AND ? AND ${entry}.table_id = ? AND ${
+          key.join(" AND ")
+        } ORDER BY ${entry}.id`,
+      1,
+    );
   }
 
   #makeSelect(): ExactSelect {

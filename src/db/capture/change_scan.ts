@@ -3,9 +3,11 @@
  * Several changes of one row become one event, and whether it is an upsert or a deletion is seen only here.
  */
 import type { ChangeEvent } from "../../wire/batch.ts";
-import { RawText, type Value } from "../../wire/value.ts";
+import type { Value } from "../../wire/value.ts";
 import type { ArmedTable, ArmedTables } from "../rows/armed_tables.ts";
+import { sizeOf } from "./change_event.ts";
 import type { ChangeLog } from "./change_log.ts";
+import { ImagesAhead } from "./images_ahead.ts";
 import { hasNull, type KeyIdentity } from "../schema/key.ts";
 import { entryKinds } from "../state/state_tables.ts";
 
@@ -56,6 +58,7 @@ export function scanChanges(
   const start = Math.min(...request.after.values());
   // One more than asked for tells whether there are more.
   const entries = log.read(start, request.maxEntries + 1);
+  const images = new ImagesAhead(log, entries);
   const sets = new Map<string, ChangeSet>();
   const seen = new Map<number, Set<KeyIdentity>>();
   const heldBack = new Set<ArmedTable>();
@@ -65,7 +68,7 @@ export function scanChanges(
   let hasFalseVictims = false;
   let isAtEnd = entries.length <= request.maxEntries;
   if (!isAtEnd) entries.pop();
-  for (const entry of entries) {
+  for (const [at, entry] of entries.entries()) {
     if (bytes >= request.maxBytes || entry.id > request.upTo) {
       isAtEnd = false;
       break;
@@ -90,7 +93,7 @@ export function scanChanges(
     seen.set(entry.tableId, identities);
     if (identities.has(identity)) continue;
     identities.add(identity);
-    const event = readEvent(table, key);
+    const event = images.read(table, at, key);
     bytes += sizeOf(event);
     const name = `${shard} ${entry.tableId}`;
     const set = sets.get(name) ?? { shard, table, events: [] };
@@ -98,26 +101,4 @@ export function scanChanges(
     set.events.push(event);
   }
   return { to, entries: count, sets: [...sets.values()], isAtEnd, hasFalseVictims, heldBack };
-}
-
-/** What the rows of a key are now. Call inside a transaction. */
-export function readEvent(table: ArmedTable, key: readonly Value[]): ChangeEvent {
-  const rows = table.rows.read(key);
-  if (hasNull(key)) return { kind: "list", key, rows };
-  const row = rows[0];
-  return row ? { kind: "upsert", row } : { kind: "delete", key };
-}
-
-/** About how many bytes the event takes in a message. */
-export function sizeOf(event: ChangeEvent): number {
-  const rows = event.kind === "upsert" ? [event.row] : event.kind === "delete" ? [event.key] : event.rows;
-  let size = 0;
-  for (const row of rows) for (const value of row) size += sizeOfValue(value);
-  return size;
-}
-
-function sizeOfValue(value: Value): number {
-  if (typeof value === "string") return value.length + 5;
-  if (value instanceof Uint8Array) return value.length + 5;
-  return value instanceof RawText ? value.bytes.length + 8 : 9;
 }

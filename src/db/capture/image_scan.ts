@@ -9,7 +9,7 @@ import { hasNull, type KeyIdentity } from "../schema/key.ts";
 import type { DueImage } from "../state/due_images.ts";
 import { entryKinds } from "../state/state_tables.ts";
 import type { ChangeLog } from "./change_log.ts";
-import { readEvent, sizeOf } from "./change_scan.ts";
+import { readEvent, sizeOf } from "./change_event.ts";
 import type { Value } from "../../wire/value.ts";
 
 export interface ImagePiece {

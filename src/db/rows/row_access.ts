@@ -29,6 +29,9 @@ export interface BatchMapping {
 
 /** The table's name in its own upsert: a table may be called "excluded". */
 const ROW = "__marmot__row";
+/** Rows that one statement writes, as many as fit: calling into SQLite costs more than what a row does there. */
+const ROWS_AT_ONCE = [32, 8];
+const MAX_VALUES_AT_ONCE = 1024;
 
 export class RowAccess {
   readonly #table: string;
@@ -37,6 +40,8 @@ export class RowAccess {
   /** SQL of rows without RawText, by their mapping: the same object for all rows of a message. */
   readonly #inserts = new WeakMap<ColumnMapping, string>();
   readonly #upserts = new WeakMap<ColumnMapping, string>();
+  /** The same for several rows, by how many. */
+  readonly #upsertsAtOnce = new WeakMap<ColumnMapping, Map<number, string>>();
 
   constructor(readonly connection: Connection, readonly schema: TableSchema) {
     this.#table = quoteIdentifier(schema.name);
@@ -85,6 +90,16 @@ export class RowAccess {
     this.#change(this.#upsertSql(mapping, row), mapping, row);
   }
 
+  /** Writes rows one after the other as `upsert` does, many with one statement. Throws as upsert does. */
+  upsertAll(mapping: ColumnMapping, rows: readonly (readonly Value[])[]): void {
+    let at = 0;
+    for (const count of ROWS_AT_ONCE) {
+      if (count * mapping.sources.length > MAX_VALUES_AT_ONCE) continue;
+      for (; rows.length - at >= count; at += count) this.#upsertSome(mapping, rows.slice(at, at + count));
+    }
+    for (; at < rows.length; at++) this.upsert(mapping, rows[at] ?? []);
+  }
+
   /** Inserts a row beside those that are there. Throws as upsert does. */
   insert(mapping: ColumnMapping, row: readonly Value[]): void {
     this.#change(this.#insertSql(mapping, row), mapping, row);
@@ -105,23 +120,43 @@ export class RowAccess {
     this.connection.prepare(`DELETE FROM ${this.#table} WHERE ${this.#keyCondition(key)}`);
   }
 
+  #upsertSome(mapping: ColumnMapping, rows: readonly (readonly Value[])[]): void {
+    if (rows.some((row) => row.some((value) => value instanceof RawText))) {
+      for (const row of rows) this.upsert(mapping, row);
+      return;
+    }
+    let known = this.#upsertsAtOnce.get(mapping);
+    if (!known) this.#upsertsAtOnce.set(mapping, known = new Map());
+    let sql = known.get(rows.length);
+    if (sql === undefined) known.set(rows.length, sql = this.#upsertSql(mapping, rows[0] ?? [], rows.length));
+    const values: Value[] = [];
+    for (const row of rows) for (const source of mapping.sources) values.push(row[source] ?? null);
+    this.#assertChanged(this.connection.statement(sql).run(values), rows.length);
+  }
+
   #change(sql: string, mapping: ColumnMapping, row: readonly Value[]): void {
-    const changed = this.connection.statement(sql).run(mapping.sources.map((source) => row[source] ?? null));
-    if (changed === 1) return;
+    const values = mapping.sources.map((source) => row[source] ?? null);
+    this.#assertChanged(this.connection.statement(sql).run(values), 1);
+  }
+
+  #assertChanged(changed: number, rows: number): void {
+    if (changed === rows) return;
     throw new SchemaMismatchError(
       `Cannot write a row of table "${this.schema.name}": SQLite dropped it in silence (an ON CONFLICT IGNORE in its declaration?)`,
     );
   }
 
-  #upsertSql(mapping: ColumnMapping, row: readonly Value[]): string {
-    const isPlain = !row.some((value) => value instanceof RawText);
+  /** `rows`: how many rows like this one the statement takes. */
+  #upsertSql(mapping: ColumnMapping, row: readonly Value[], rows = 1): string {
+    const isPlain = rows === 1 && !row.some((value) => value instanceof RawText);
     const known = isPlain ? this.#upserts.get(mapping) : undefined;
     if (known !== undefined) return known;
     const set = mapping.targets.map((position) => columnAt(this.schema, position).sql).map((sql) =>
       `${sql} = excluded.${sql}`
     );
     const target = this.#key.map((column) => column.sql).join(", ");
-    const sql = `${this.#insertSql(mapping, row)} ON CONFLICT (${target}) DO UPDATE SET ${set.join(", ")}`;
+    const insert = rows === 1 ? this.#insertSql(mapping, row) : this.#makeInsertSql(mapping, row, rows);
+    const sql = `${insert} ON CONFLICT (${target}) DO UPDATE SET ${set.join(", ")}`;
     if (isPlain) this.#upserts.set(mapping, sql);
     return sql;
   }
@@ -130,11 +165,16 @@ export class RowAccess {
     const isPlain = !row.some((value) => value instanceof RawText);
     const known = isPlain ? this.#inserts.get(mapping) : undefined;
     if (known !== undefined) return known;
-    const columns = mapping.targets.map((position) => columnAt(this.schema, position).sql);
-    const values = mapping.sources.map((source) => placeholder(row[source] ?? null));
-    const sql = `INSERT INTO ${this.#table} AS ${ROW} (${columns.join(", ")}) VALUES (${values.join(", ")})`;
+    const sql = this.#makeInsertSql(mapping, row, 1);
     if (isPlain) this.#inserts.set(mapping, sql);
     return sql;
+  }
+
+  #makeInsertSql(mapping: ColumnMapping, row: readonly Value[], rows: number): string {
+    const columns = mapping.targets.map((position) => columnAt(this.schema, position).sql);
+    const values = `(${mapping.sources.map((source) => placeholder(row[source] ?? null)).join(", ")})`;
+    const all = Array.from({ length: rows }, () => values).join(", ");
+    return `INSERT INTO ${this.#table} AS ${ROW} (${columns.join(", ")}) VALUES ${all}`;
   }
 
   #keyCondition(key: readonly Value[]): string {

@@ -67,7 +67,7 @@ export interface LocalSchema {
  * A key column for comparisons, of the table's row or of a trigger's, under the key's own collation: the
  * column's may be another one.
  */
-export function keyTermSql(table: TableSchema, index: number, row?: "NEW" | "OLD"): string {
+export function keyTermSql(table: TableSchema, index: number, row?: string): string {
   const column = table.columns[table.key[index] ?? -1];
   if (!column) throw new RangeError(`the key of table ${table.name} has no column at ${index}`);
   const term = row ? `${row}.${column.sql}` : column.sql;

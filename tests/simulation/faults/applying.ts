@@ -146,10 +146,8 @@ export const APPLYING_FAULTS: readonly Fault[] = [
     name: "rows are written with REPLACE",
     changes: [{
       file: "src/db/rows/row_access.ts",
-      find:
-        'const sql = `${this.#insertSql(mapping, row)} ON CONFLICT (${target}) DO UPDATE SET ${set.join(", ")}`;',
-      replace:
-        'const sql = [target, set] && this.#insertSql(mapping, row).replace("INSERT", "INSERT OR REPLACE");',
+      find: 'const sql = `${insert} ON CONFLICT (${target}) DO UPDATE SET ${set.join(", ")}`;',
+      replace: 'const sql = [target, set] && insert.replace("INSERT", "INSERT OR REPLACE");',
     }],
     within: { mode: "drawn" },
   },
