@@ -4,7 +4,7 @@
  */
 import { rmSync } from "node:fs";
 import { MarmotError } from "../../errors.ts";
-import { type Connection, SqliteError } from "../connection.ts";
+import { type Connection, DiskFullError, SqliteError } from "../connection.ts";
 import { openDatabase, openDatabaseReadOnly } from "../open_database.ts";
 import { readSchema } from "../schema/schema.ts";
 import { hasStateTables } from "../state/state_tables.ts";
@@ -37,6 +37,13 @@ export async function copyDatabase(from: string, to: string): Promise<CopyFacts>
     }
   } catch (error) {
     rmSync(to, { force: true });
+    if (error instanceof DiskFullError) {
+      throw new MarmotError(
+        "snapshot",
+        `Cannot make a snapshot of "${from}": there is no room for the copy beside it`,
+        { hint: "Make room on the disk of the database.", cause: error },
+      );
+    }
     if (!(error instanceof SqliteError)) throw error;
     throw new MarmotError("snapshot", `Cannot make a snapshot of "${from}": ${error.message}`, {
       cause: error,

@@ -209,7 +209,8 @@ async function patiently<T>(
       return await attempt();
     } catch (error) {
       stop.throwIfAborted();
-      if (error instanceof DamagedSnapshotError) throw error;
+      // The same again, whoever is asked.
+      if (error instanceof DamagedSnapshotError || isOfDisk(error)) throw error;
       const isAway = connection.session.aborted;
       const pauseMs = RETRY_MS[failures];
       if (!isAway && pauseMs === undefined) throw error;
@@ -219,6 +220,10 @@ async function patiently<T>(
       while (connection.session.aborted && !stop.aborted) await systemClock.sleep(SESSION_LOOK_MS, stop);
     }
   }
+}
+
+function isOfDisk(error: unknown): boolean {
+  return error instanceof MarmotError && error.code === "database";
 }
 
 function describe(candidate: Candidate): Record<string, string | number | bigint> {
