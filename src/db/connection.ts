@@ -38,6 +38,18 @@ export class SqliteError extends MarmotError {
   }
 }
 
+/** There is no room for what SQLite wanted to write. */
+export class DiskFullError extends MarmotError {
+  override readonly name = "DiskFullError";
+
+  constructor(cause: unknown) {
+    super("database", "Cannot write to the database: its disk is full", {
+      hint: "Make room and start Marmot again: no change is lost.",
+      cause,
+    });
+  }
+}
+
 /** Asked by SQLite for each step while it compiles a statement. Source: sqlite3_set_authorizer. */
 export type Authorizer = (
   action: number,
@@ -224,10 +236,7 @@ function translate(error: unknown): unknown {
   const isBusy = primary === SQLITE_BUSY || primary === SQLITE_LOCKED ||
     /^database (table |schema )?is locked/.test(message);
   if (primary === SQLITE_FULL || /^database or disk is full/.test(message)) {
-    return new MarmotError("database", "Cannot write to the database: its disk is full", {
-      hint: "Make room and start Marmot again: no change is lost.",
-      cause: error,
-    });
+    return new DiskFullError(error);
   }
   if (/^no such table: (main\.)?__marmot__/.test(message)) {
     return new MarmotError(

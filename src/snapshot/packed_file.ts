@@ -1,25 +1,37 @@
 /**
- * A database file on its way to a store and back: compressed with Zstandard as a stream, measured and hashed on both
- * sides of the compression. Memory stays flat whatever the size.
+ * A database file on its way to a store and back: compressed with Zstandard in frames of one size (RFC 8878 allows any
+ * number of them, and so does every decoder), measured and hashed on both sides of the compression. Memory stays flat
+ * whatever the size.
  */
-import { createHash, type Hash } from "node:crypto";
-import { createReadStream, createWriteStream } from "node:fs";
-import { open, rm } from "node:fs/promises";
-import { Readable, Transform } from "node:stream";
-import { pipeline } from "node:stream/promises";
+import { createHash } from "node:crypto";
+import { closeSync, createReadStream, fsyncSync, openSync, readSync, rmSync, writeSync } from "node:fs";
+import { open } from "node:fs/promises";
+import { promisify } from "node:util";
 import * as zlib from "node:zlib";
-import { MarmotError } from "../errors.ts";
+import { errorText, MarmotError } from "../errors.ts";
+import { GarbageMeter } from "../runtime/memory.ts";
+import { firstFrameEnd } from "../wire/zstandard_frames.ts";
 import type { SnapshotEntry } from "./manifest.ts";
 
+/** What is read, and what one frame holds, at a time. */
 const CHUNK_BYTES = 1024 * 1024;
-/** The fastest: a snapshot is taken often, and the network is rarely slower than the next level. */
-const LEVEL = 1;
+/** What a frame may hold: more than one ever does. */
+const MAX_FRAME_BYTES = 8 * CHUNK_BYTES;
+/** Frames that are worked on at a time, each by a thread of the pool. */
+const UNDER_WAY = 3;
+const FRAME_OPTIONS: zlib.ZstdOptions = {
+  params: {
+    // The fastest: a snapshot is taken often, and the network is rarely slower than the next level.
+    [zlib.constants.ZSTD_c_compressionLevel]: 1,
+    [zlib.constants.ZSTD_c_checksumFlag]: 1,
+  },
+};
 
-/** Sizes and sums of a snapshot's object, as the manifest has them. */
-export type PackedFacts = Pick<
-  SnapshotEntry,
-  "objectBytes" | "objectSha256" | "compression" | "databaseBytes" | "databaseSha256"
->;
+/** Size and sum of a snapshot's object, as the manifest has them. */
+export type ObjectFacts = Pick<SnapshotEntry, "objectBytes" | "objectSha256" | "compression">;
+/** Size and sum of the database in it. */
+export type DatabaseFacts = Pick<SnapshotEntry, "databaseBytes" | "databaseSha256">;
+export type PackedFacts = ObjectFacts & DatabaseFacts;
 
 /** Bytes do not make the snapshot that was promised: they are of no use, and another snapshot may be. */
 export class DamagedSnapshotError extends MarmotError {
@@ -30,60 +42,157 @@ export class DamagedSnapshotError extends MarmotError {
   }
 }
 
-/** Compresses a file into another. `onBytes` is told how many bytes of the file were read. */
-export async function packFile(
-  { from, to, onBytes }: { from: string; to: string; onBytes?: (bytes: number) => void },
-): Promise<PackedFacts> {
-  const database = new Meter(onBytes);
-  const object = new Meter();
-  const compress = zlib.createZstdCompress({
-    params: {
-      [zlib.constants.ZSTD_c_compressionLevel]: LEVEL,
-      [zlib.constants.ZSTD_c_checksumFlag]: 1,
-    },
-  });
-  await pipeline(
-    createReadStream(from, { highWaterMark: CHUNK_BYTES }),
-    database.stream,
-    compress,
-    object.stream,
-    createWriteStream(to, { flags: "wx", mode: 0o600, highWaterMark: CHUNK_BYTES }),
-  );
-  return {
-    objectBytes: object.bytes,
-    objectSha256: object.sha256(),
-    compression: "zstd",
-    databaseBytes: database.bytes,
-    databaseSha256: database.sha256(),
-  };
+/** A file as the object of a store: its frames are compressed beside each other, as fast as they are asked for. */
+export class FilePacker {
+  readonly #path: string;
+  readonly #onBytes: (bytes: number) => void;
+  readonly #object = new Sum();
+  #fileBytes = 0;
+
+  /** `onBytes` is told how many bytes of the file have become bytes of the object. */
+  constructor(path: string, onBytes: (bytes: number) => void = () => {}) {
+    this.#path = path;
+    this.#onBytes = onBytes;
+  }
+
+  /** The object; to be read once. */
+  async *content(): AsyncGenerator<Uint8Array, void, void> {
+    const garbage = new GarbageMeter();
+    const underWay: Promise<PackedFrame>[] = [];
+    for await (const bytes of readFile(this.#path)) {
+      underWay.push(packFrame(bytes));
+      if (underWay.length === UNDER_WAY) yield this.#count(await underWay.shift()!);
+      garbage.add(2 * bytes.length);
+    }
+    while (underWay.length > 0) yield this.#count(await underWay.shift()!);
+  }
+
+  /** What the manifest says of the object, once all of it was read. */
+  facts(): ObjectFacts & { readonly fileBytes: number } {
+    const { bytes: objectBytes } = this.#object;
+    const objectSha256 = this.#object.sha256();
+    return { objectBytes, objectSha256, compression: "zstd", fileBytes: this.#fileBytes };
+  }
+
+  #count({ frame, contentBytes }: PackedFrame): Uint8Array {
+    this.#object.add(frame);
+    this.#fileBytes += contentBytes;
+    this.#onBytes(this.#fileBytes);
+    return frame;
+  }
+}
+
+interface PackedFrame {
+  readonly frame: Uint8Array;
+  readonly contentBytes: number;
+}
+
+function packFrame(bytes: Uint8Array): Promise<PackedFrame> {
+  const packing = promisify<Uint8Array, zlib.ZstdOptions, Uint8Array>(zlib.zstdCompress)(bytes, FRAME_OPTIONS)
+    .then((frame) => ({ frame, contentBytes: bytes.length }));
+  // Looked at when its turn comes, which it does not when an earlier one fails.
+  packing.catch(() => {});
+  return packing;
+}
+
+/** Size and sum of a file. Blocks the thread until all of it is read: for a Worker. */
+export function sumFile(path: string): DatabaseFacts {
+  const sum = new Sum();
+  for (const bytes of chunksOf(path)) sum.add(bytes);
+  return { databaseBytes: sum.bytes, databaseSha256: sum.sha256() };
 }
 
 /**
  * Writes what an object holds to a file that does not exist, and syncs it. Throws DamagedSnapshotError where it is not
- * what the facts say; the file is gone then. Deno throws what zlib says of broken frames past every handler but
- * the Worker's own: this runs in one.
+ * what the facts say; the file is gone then. Blocks the thread until it is done: for a Worker.
  */
-export async function unpackFile(
-  { from, to, facts }: { from: string; to: string; facts: PackedFacts },
-): Promise<void> {
-  const database = new Meter((bytes) => {
-    // What decompresses to more than was promised would fill the disk.
-    if (bytes > facts.databaseBytes) throw new DamagedSnapshotError("it holds more than its manifest says");
-  });
-  const target = createWriteStream(to, { flags: "wx", mode: 0o600, highWaterMark: CHUNK_BYTES });
-  const source = createReadStream(from, { highWaterMark: CHUNK_BYTES });
+export function unpackFile({ from, to, facts }: { from: string; to: string; facts: PackedFacts }): void {
+  const sum = new Sum();
+  const target = openSync(to, "wx", 0o600);
   try {
-    if (facts.compression === "zstd") {
-      await pipeline(source, zlib.createZstdDecompress(), database.stream, target);
-    } else await pipeline(source, database.stream, target);
-    if (database.bytes !== facts.databaseBytes || database.sha256() !== facts.databaseSha256) {
+    for (const bytes of facts.compression === "zstd" ? unpackFrames(from) : chunksOf(from)) {
+      sum.add(bytes);
+      // What decompresses to more than was promised would fill the disk.
+      if (sum.bytes > facts.databaseBytes) {
+        throw new DamagedSnapshotError("it holds more than its manifest says");
+      }
+      writeAllSync(target, bytes);
+    }
+    if (sum.bytes !== facts.databaseBytes || sum.sha256() !== facts.databaseSha256) {
       throw new DamagedSnapshotError("its content is not the database of its manifest");
     }
-    await syncFile(to);
+    fsyncSync(target);
   } catch (error) {
-    await rm(to, { force: true });
+    rmSync(to, { force: true });
     throw error;
+  } finally {
+    closeSync(target);
   }
+}
+
+/** What the frames of an object hold, in order. */
+function* unpackFrames(path: string): Generator<Uint8Array, void, void> {
+  const garbage = new GarbageMeter();
+  for (const frame of framesOf(path)) {
+    const bytes = unpackFrame(frame);
+    yield bytes;
+    garbage.add(2 * bytes.length);
+  }
+}
+
+function unpackFrame(frame: Uint8Array): Uint8Array {
+  try {
+    // Deno throws what zlib finds in a broken frame past every handler unless it is called so.
+    return zlib.zstdDecompressSync(frame, { maxOutputLength: MAX_FRAME_BYTES });
+  } catch (error) {
+    throw new DamagedSnapshotError(`it does not decompress: ${errorText(error)}`);
+  }
+}
+
+function* framesOf(path: string): Generator<Uint8Array, void, void> {
+  let rest: Uint8Array = new Uint8Array(0);
+  for (const bytes of chunksOf(path)) {
+    rest = joinBytes(rest, bytes);
+    for (let end = frameEnd(rest); end !== undefined; end = frameEnd(rest)) {
+      yield rest.subarray(0, end);
+      rest = rest.subarray(end);
+    }
+    if (rest.length > 2 * MAX_FRAME_BYTES) throw new DamagedSnapshotError("its object has too large a frame");
+  }
+  if (rest.length > 0) throw new DamagedSnapshotError("its object ends in the middle of a frame");
+}
+
+function joinBytes(first: Uint8Array, second: Uint8Array): Uint8Array {
+  const joined = new Uint8Array(first.length + second.length);
+  joined.set(first);
+  joined.set(second, first.length);
+  return joined;
+}
+
+function frameEnd(bytes: Uint8Array): number | undefined {
+  if (bytes.length === 0) return undefined;
+  try {
+    return firstFrameEnd(bytes, MAX_FRAME_BYTES);
+  } catch (error) {
+    throw new DamagedSnapshotError(`it does not decompress: ${errorText(error)}`);
+  }
+}
+
+/** What a file holds, piece by piece; each piece is good until the next one is asked for. */
+function* chunksOf(path: string): Generator<Uint8Array, void, void> {
+  const chunk = new Uint8Array(CHUNK_BYTES);
+  const file = openSync(path, "r");
+  try {
+    for (let length = readSync(file, chunk); length > 0; length = readSync(file, chunk)) {
+      yield chunk.subarray(0, length);
+    }
+  } finally {
+    closeSync(file);
+  }
+}
+
+function writeAllSync(file: number, bytes: Uint8Array): void {
+  for (let written = 0; written < bytes.length;) written += writeSync(file, bytes, written);
 }
 
 /** The bytes of a file, for a store. */
@@ -105,50 +214,37 @@ export async function writeFile(
   content: ReadableStream<Uint8Array>,
   { onBytes, maxBytes = Infinity }: { onBytes?: (bytes: number) => void; maxBytes?: number } = {},
 ): Promise<{ bytes: number; sha256: string }> {
-  const meter = new Meter((bytes) => {
-    if (bytes > maxBytes) throw new DamagedSnapshotError("it is larger than its manifest says");
-    onBytes?.(bytes);
-  });
-  await pipeline(
-    Readable.from(content),
-    meter.stream,
-    createWriteStream(path, { flags: "wx", mode: 0o600, highWaterMark: CHUNK_BYTES }),
-  );
-  return { bytes: meter.bytes, sha256: meter.sha256() };
-}
-
-/** Counts and hashes what goes through. */
-class Meter {
-  bytes = 0;
-  readonly stream: Transform;
-  readonly #hash: Hash = createHash("sha256");
-
-  constructor(onBytes: (bytes: number) => void = () => {}) {
-    this.stream = new Transform({
-      highWaterMark: CHUNK_BYTES,
-      transform: (chunk: Uint8Array, _encoding, done) => {
-        this.bytes += chunk.length;
-        this.#hash.update(chunk);
-        try {
-          onBytes(this.bytes);
-        } catch (error) {
-          return done(error as Error);
-        }
-        done(null, chunk);
-      },
-    });
-  }
-
-  sha256(): string {
-    return this.#hash.digest("hex");
-  }
-}
-
-async function syncFile(path: string): Promise<void> {
-  const file = await open(path, "r+");
+  const sum = new Sum();
+  const garbage = new GarbageMeter();
+  const file = await open(path, "wx", 0o600);
   try {
-    await file.sync();
+    for await (const bytes of content) {
+      sum.add(bytes);
+      if (sum.bytes > maxBytes) throw new DamagedSnapshotError("it is larger than its manifest says");
+      for (let written = 0; written < bytes.length;) {
+        written += (await file.write(bytes, written)).bytesWritten;
+      }
+      onBytes?.(sum.bytes);
+      garbage.add(bytes.length);
+    }
   } finally {
     await file.close();
+  }
+  return { bytes: sum.bytes, sha256: sum.sha256() };
+}
+
+/** Counts and hashes. */
+class Sum {
+  bytes = 0;
+  readonly #hash = createHash("sha256");
+
+  add(bytes: Uint8Array): void {
+    this.#hash.update(bytes);
+    this.bytes += bytes.length;
+  }
+
+  /** To be called once, at the end. */
+  sha256(): string {
+    return this.#hash.digest("hex");
   }
 }

@@ -34,6 +34,24 @@ export function splitFrames(bytes: Uint8Array, maxBytes: number): Uint8Array[] {
   return frames;
 }
 
+/**
+ * Where the frame ends with which `bytes` begin; undefined while they end before it does. Throws MalformedMessageError for
+ * what is no data frame.
+ */
+export function firstFrameEnd(bytes: Uint8Array, maxBytes: number): number | undefined {
+  const cursor = new Cursor(bytes);
+  try {
+    if (cursor.read(4) !== FRAME_MAGIC) {
+      throw new MalformedMessageError("the compressed payload is not Zstandard");
+    }
+    walkFrame(cursor, maxBytes);
+    return cursor.offset;
+  } catch (error) {
+    if (error instanceof CutShortError) return undefined;
+    throw error;
+  }
+}
+
 function walkFrame(cursor: Cursor, maxBytes: number): void {
   const descriptor = cursor.read(1);
   const hasChecksum = (descriptor & 0x04) !== 0;
@@ -80,6 +98,12 @@ function windowSize(descriptor: number): number {
   return base + (base / 8) * (descriptor & 7);
 }
 
+class CutShortError extends MalformedMessageError {
+  constructor() {
+    super("the compressed payload ends too early");
+  }
+}
+
 class Cursor {
   offset = 0;
   readonly #bytes: Uint8Array;
@@ -99,7 +123,7 @@ class Cursor {
 
   skip(length: number): void {
     if (length > this.#bytes.length - this.offset) {
-      throw new MalformedMessageError("the compressed payload ends too early");
+      throw new CutShortError();
     }
     this.offset += length;
   }

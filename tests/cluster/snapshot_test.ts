@@ -11,7 +11,6 @@ import { silentLog } from "../../src/observability/log.ts";
 import { connect } from "../../src/stream/connection.ts";
 import { ObjectBucket } from "../../src/stream/object_bucket.ts";
 import { Cluster, waitUntil } from "../support/cluster.ts";
-import { announcedRandom } from "../support/random.ts";
 import {
   coldNode,
   entriesIn,
@@ -161,34 +160,6 @@ Deno.test("a snapshot that the streams have left behind is refused", async () =>
     /^marmot: Cannot start .*it is too old: it ends at \d+ of stream "marmot-changes-1", which begins/m,
   );
   assert.ok(!existsSync(cold.path));
-});
-
-Deno.test("a node that is killed at any moment of its first start is started again and completes it", async () => {
-  const random = announcedRandom("kills of a first start");
-  await using cluster = await Cluster.start({ nodes: 1, schema: SCHEMA });
-  cluster.node(1).sql(rowsOf(20_000_000));
-  const saved = await saveSnapshot(cluster, cluster.node(1));
-  assert.equal(saved.code, 0, saved.error);
-  let unfinished = 0;
-  for (let id = 2; id <= 7; id++) {
-    {
-      await using killed = coldNode(cluster, id);
-      // The first kill comes in the middle for certain, the others whenever they come.
-      if (id === 2) {
-        await waitUntil(() => /INFO {2}taking a snapshot/.test(killed.log), {
-          timeoutMs: 20_000,
-          what: () => killed.log,
-        });
-      } else await delay(100 + random.below(900));
-      await killed[Symbol.asyncDispose]();
-      if (!existsSync(killed.path)) unfinished++;
-    }
-    await using node = coldNode(cluster, id);
-    await untilReady(node);
-    await untilEqual(cluster, node.path);
-    assert.deepEqual(temporaryFiles(node.path), []);
-  }
-  assert.ok(unfinished > 0, "no kill came before the end");
 });
 
 Deno.test("a nats-server that is killed while a node takes its snapshot only delays it", async () => {

@@ -15,7 +15,7 @@ Deno.test("a full disk is said in a sentence with what to do, and the transactio
     const fill = () =>
       connection.write(() => connection.exec("INSERT INTO t VALUES (1), (zeroblob(100000))"));
     assert.throws(fill, {
-      name: "MarmotError",
+      name: "DiskFullError",
       code: "database",
       message: "Cannot write to the database: its disk is full",
       hint: "Make room and start Marmot again: no change is lost.",

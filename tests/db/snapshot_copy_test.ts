@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { dumpSchema, dumpTables } from "../../scripts/table_dump.ts";
-import { copyDatabase } from "../../src/db/snapshot/copy_database.ts";
+import { assertSound, copyDatabase } from "../../src/db/snapshot/copy_database.ts";
 import { lookAtDatabase, placeDatabase } from "../../src/db/snapshot/place_database.ts";
 import { stripCopy } from "../../src/db/snapshot/strip_copy.ts";
 import { openDatabase } from "../../src/db/open_database.ts";
@@ -105,7 +105,7 @@ Deno.test("a database that Marmot never had gives no copy", async () => {
   await assert.rejects(copyDatabase(world.path, `${world.path}.copy`), /Marmot has not replicated it yet/);
 });
 
-Deno.test("a damaged database gives no copy", async () => {
+Deno.test("a damaged database gives no copy that passes for sound", async () => {
   using world = new TestReplica(SCHEMA + KEYED_BY_ROWID);
   world.arm();
   world.application.exec(
@@ -122,8 +122,11 @@ Deno.test("a damaged database gives no copy", async () => {
   bytes.fill(0x55, (Number(page) - 1) * 4096 + 12, Number(page) * 4096);
   writeFileSync(world.path, bytes);
   const path = `${world.path}.copy`;
-  await assert.rejects(copyDatabase(world.path, path), /Cannot make a snapshot of/);
-  assert.ok(!existsSync(path));
+  const copyAndCheck = async () => {
+    await copyDatabase(world.path, path);
+    assertSound(path, world.path);
+  };
+  await assert.rejects(copyAndCheck, /Cannot make a snapshot of ".*": its copy is damaged/);
 });
 
 Deno.test("a backup has nothing of Marmot's, and what was dropped is not in its free pages", async () => {

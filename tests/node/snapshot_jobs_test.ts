@@ -1,12 +1,18 @@
 /** The jobs of snapshots in real Workers: what comes back, and that the event loop goes on meanwhile. */
 import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { writeFile as writeFileAsync } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { MarmotError } from "../../src/errors.ts";
 import { doInWorker } from "../../src/node/snapshot/worker_jobs.ts";
-import { DamagedSnapshotError } from "../../src/snapshot/packed_file.ts";
+import {
+  DamagedSnapshotError,
+  FilePacker,
+  type PackedFacts,
+  sumFile,
+} from "../../src/snapshot/packed_file.ts";
 import { TestReplica } from "../db/test_replica.ts";
 
 const never = new AbortController().signal;
@@ -18,6 +24,16 @@ function madeWorld(rows = "INSERT INTO t VALUES (1, 'one')"): TestReplica {
   world.arm();
   world.application.exec(rows);
   return world;
+}
+
+/** Makes the object of a file, as a save does. */
+async function pack(from: string, to: string): Promise<PackedFacts> {
+  const packer = new FilePacker(from);
+  await writeFileAsync(to, packer.content());
+  const { fileBytes, ...object } = packer.facts();
+  const database = sumFile(from);
+  assert.equal(fileBytes, database.databaseBytes);
+  return { ...object, ...database };
 }
 
 Deno.test("a copy of 20 MB is made, packed and unpacked without holding up the event loop", async () => {
@@ -37,7 +53,7 @@ Deno.test("a copy of 20 MB is made, packed and unpacked without holding up the e
   try {
     const facts = await doInWorker("copy", { from: world.path, to: copy }, never);
     assert.equal(facts.pending, 40000);
-    const sums = await doInWorker("pack", { from: copy, to: packed }, never);
+    const sums = await pack(copy, packed);
     assert.ok(sums.objectBytes < 0.7 * sums.databaseBytes, JSON.stringify(sums));
     await doInWorker("unpack", { from: packed, to: back, facts: sums }, never);
   } finally {
@@ -56,8 +72,8 @@ Deno.test("errors keep their class, code and hint on the way out of a Worker", a
       error instanceof MarmotError && error.code === "snapshot" && /Start Marmot/.test(error.hint ?? ""),
   );
   await assert.rejects(
-    doInWorker("pack", { from: world.path, to: join(world.path, "no folder", "x") }, never),
-    /ENOTDIR|not a directory/i,
+    doInWorker("inspect", { from: world.path, copy: join(world.path, "no folder", "x") }, never),
+    (error) => error instanceof MarmotError && /there is no such file/.test(error.message),
   );
 });
 
@@ -66,7 +82,7 @@ Deno.test("an object that is cut, has a bit flipped, is no object or holds somet
   const packed = `${world.path}.packed`;
   const copy = `${world.path}.copy`;
   await doInWorker("copy", { from: world.path, to: copy }, never);
-  const facts = await doInWorker("pack", { from: copy, to: packed }, never);
+  const facts = await pack(copy, packed);
   const whole = readFileSync(packed);
   const flipped = whole.slice();
   flipped[whole.length >> 1]! ^= 1;
@@ -109,7 +125,7 @@ Deno.test("a database whose pages are damaged is refused though its sums are rig
     const bytes = readFileSync(path);
     bytes.fill(0x55, 3 * 4096 + 100, 4 * 4096);
     writeFileSync(path, bytes);
-    const facts = await doInWorker("pack", { from: path, to: packed }, never);
+    const facts = await pack(path, packed);
     await assert.rejects(
       doInWorker("unpack", { from: packed, to: back, facts }, never),
       (error) => error instanceof DamagedSnapshotError && /its database is damaged/.test(error.message),

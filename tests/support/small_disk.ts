@@ -42,10 +42,15 @@ export class SmallDisk implements AsyncDisposable {
     return bavail * bsize;
   }
 
-  /** Takes what is free, but for so much. */
+  /** Takes what is free, but for so much; also where somebody else writes in this moment. */
   fill(leaveBytes = 0): void {
     const size = this.freeBytes - leaveBytes;
-    if (size > 0) writeFileSync(this.#ballast, new Uint8Array(size));
+    if (size <= 0) return;
+    try {
+      writeFileSync(this.#ballast, new Uint8Array(size));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
+    }
   }
 
   /** Gives back what `fill` took. */

@@ -6,7 +6,7 @@ import { SchemaMismatchError } from "../../errors.ts";
 import type { ChangeEvent } from "../../wire/batch.ts";
 import type { Value } from "../../wire/value.ts";
 import { isSameRow } from "../apply/keyed_events.ts";
-import { sizeOf } from "../capture/change_scan.ts";
+import { sizeOf } from "../capture/change_event.ts";
 import type { ArmedTable } from "../rows/armed_tables.ts";
 import { mapColumns } from "../rows/column_mapping.ts";
 import type { KeyRange } from "../rows/key_ranges.ts";

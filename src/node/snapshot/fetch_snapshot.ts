@@ -6,6 +6,7 @@ import { MarmotError } from "../../errors.ts";
 import { DamagedSnapshotError, writeFile } from "../../snapshot/packed_file.ts";
 import type { SnapshotStore } from "../../snapshot/snapshot_store.ts";
 import type { Candidate } from "./candidates.ts";
+import { diskError } from "./disk_errors.ts";
 import { removeTemporary, temporaryPath } from "./temporary_files.ts";
 import { doInWorker, type DoJob } from "./worker_jobs.ts";
 
@@ -20,8 +21,8 @@ export interface FetchOptions {
 }
 
 /**
- * Throws DamagedSnapshotError where the object is not what the manifest says, or is gone; another MarmotError where the
- * store or the disk fails. Nothing is left at `to` then.
+ * Throws DamagedSnapshotError where the object is not what the manifest says, or is gone; MarmotError "snapshot" where the
+ * store fails and "database" where the disk does. Nothing is left at `to` then.
  */
 export async function fetchSnapshot(
   store: SnapshotStore,
@@ -39,7 +40,7 @@ export async function fetchSnapshot(
     }
   } catch (error) {
     removeTemporary(to);
-    throw error;
+    throw diskError((error as NodeJS.ErrnoException).code) ?? error;
   } finally {
     removeTemporary(packed);
   }

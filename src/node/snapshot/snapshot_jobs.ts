@@ -1,15 +1,16 @@
 /** What is done to whole database files, each longer than the event loop may stand still: run in a Worker, or where nothing else waits. */
 import { rmSync } from "node:fs";
 import { openDatabase } from "../../db/open_database.ts";
-import { copyDatabase } from "../../db/snapshot/copy_database.ts";
+import { assertSound, copyDatabase } from "../../db/snapshot/copy_database.ts";
 import { type CopyFacts, findDamage } from "../../db/snapshot/copy_facts.ts";
 import { stripCopy } from "../../db/snapshot/strip_copy.ts";
 import { MarmotError } from "../../errors.ts";
 import {
   DamagedSnapshotError,
+  type DatabaseFacts,
   type PackedFacts,
-  packFile,
   readFile,
+  sumFile,
   unpackFile,
 } from "../../snapshot/packed_file.ts";
 import { Fnv1 } from "../../wire/fnv.ts";
@@ -17,8 +18,8 @@ import { Fnv1 } from "../../wire/fnv.ts";
 export interface SnapshotJobs {
   /** Makes a stripped copy of a database; see copyDatabase. */
   copy(request: { from: string; to: string }): Promise<CopyFacts>;
-  /** Compresses a file; see packFile. */
-  pack(request: { from: string; to: string }): Promise<PackedFacts>;
+  /** Checks such a copy, and measures it. Throws MarmotError "snapshot" for a damaged one. */
+  inspect(request: { from: string; copy: string }): Promise<DatabaseFacts>;
   /** Decompresses an object and checks the database in it. Throws DamagedSnapshotError. */
   unpack(request: { from: string; to: string; facts: PackedFacts }): Promise<void>;
   /** Checks a database file that comes from elsewhere. Throws DamagedSnapshotError. */
@@ -33,15 +34,19 @@ export type JobResult<N extends JobName> = Awaited<ReturnType<SnapshotJobs[N]>>;
 
 export const snapshotJobs: SnapshotJobs = {
   copy: ({ from, to }) => copyDatabase(from, to),
-  pack: (request) => packFile(request),
-  async unpack({ from, to, facts }) {
-    await unpackFile({ from, to, facts });
+  inspect({ from, copy }) {
+    assertSound(copy, from);
+    return Promise.resolve(sumFile(copy));
+  },
+  unpack({ from, to, facts }) {
+    unpackFile({ from, to, facts });
     try {
       checkFile(to);
     } catch (error) {
       rmSync(to, { force: true });
       throw error;
     }
+    return Promise.resolve();
   },
   check({ path }) {
     checkFile(path);

@@ -1,6 +1,7 @@
 /**
- * Saves a snapshot: copy, wait until all that is in it is in the streams, compress, upload, switch the manifest. Invariant:
- * every row of a snapshot that counts is what the streams say at its cursors, or comes behind them.
+ * Saves a snapshot: copy, wait until all that is in it is in the streams, upload what is compressed on the way while the copy
+ * is checked, switch the manifest. Invariant: every row of a snapshot that counts is what the streams say at its cursors, or
+ * comes behind them.
  */
 import { statfsSync, statSync } from "node:fs";
 import { dirname } from "node:path";
@@ -9,7 +10,7 @@ import { errorText, MarmotError } from "../../errors.ts";
 import type { Log } from "../../observability/log.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { type SnapshotEntry, snapshotObjectName } from "../../snapshot/manifest.ts";
-import { readFile } from "../../snapshot/packed_file.ts";
+import { FilePacker, readFile } from "../../snapshot/packed_file.ts";
 import { switchToSnapshot } from "../../snapshot/snapshot_catalog.ts";
 import type { SnapshotStore } from "../../snapshot/snapshot_store.ts";
 import type { StreamState } from "../../stream/change_streams.ts";
@@ -23,7 +24,7 @@ const PROGRESS_MS = 250;
 /** Between two lines in the log about one stage. */
 const SAY_PROGRESS_MS = 5000;
 
-export type SaveStage = "copying" | "waiting" | "compressing" | "uploading";
+export type SaveStage = "copying" | "waiting" | "uploading";
 
 /** Told now and then how many bytes of a stage are done; `total` is Infinity where that is not known. */
 export type OnProgress = (stage: SaveStage, done: number, total: number) => void;
@@ -59,7 +60,7 @@ export class SnapshotSaver {
     const { dbPath, log, clock, doJob = doInWorker } = this.#parts;
     assertRoom(dbPath);
     const startMs = clock.nowMs();
-    const [copy, packed] = [temporaryPath(dbPath), temporaryPath(dbPath)];
+    const copy = temporaryPath(dbPath);
     try {
       log.info("saving a snapshot", { database: dbPath, store: this.#parts.store.location });
       const facts = await this.#whileGrowing(
@@ -71,14 +72,7 @@ export class SnapshotSaver {
       const copiedMs = clock.nowMs();
       await this.#assertNotBehind(facts);
       await this.#awaitPublished(facts, signal).finally(() => this.#parts.onWaiting?.(false));
-      const sums = await this.#whileGrowing(
-        "compressing",
-        packed,
-        signal,
-        () => doJob("pack", { from: copy, to: packed }, signal),
-      );
-      const entry = makeEntry(facts, { ...sums, createdAtMs: copiedMs });
-      await this.#upload(entry.object, packed, { total: entry.objectBytes, signal });
+      const entry = await this.#upload(copy, { facts, createdAtMs: copiedMs, signal });
       await switchToSnapshot(this.#parts.store, {
         added: entry,
         signal,
@@ -96,7 +90,6 @@ export class SnapshotSaver {
       return entry;
     } finally {
       removeTemporary(copy);
-      removeTemporary(packed);
     }
   }
 
@@ -138,13 +131,33 @@ export class SnapshotSaver {
     signal.throwIfAborted();
   }
 
+  /** Uploads the copy, and checks it meanwhile. Where it is damaged the object does not stay. */
   async #upload(
-    name: string,
-    path: string,
-    { total, signal, headers = {} }: { total: number; signal: AbortSignal; headers?: Record<string, string> },
-  ): Promise<void> {
+    copy: string,
+    { facts, createdAtMs, signal }: { facts: CopyFacts; createdAtMs: number; signal: AbortSignal },
+  ): Promise<SnapshotEntry> {
+    const { store, dbPath, doJob = doInWorker } = this.#parts;
+    const nodeId = BigInt(facts.nodeId === "" ? 0 : facts.nodeId);
+    const random = crypto.getRandomValues(new Uint8Array(4)).toHex();
+    const object = snapshotObjectName({ createdAtMs, nodeId, random });
     const say = this.#reporter("uploading");
-    await this.#parts.store.put(name, readFile(path, (done) => say(done, total)), { signal, headers });
+    const total = statSync(copy).size;
+    const packer = new FilePacker(copy, (done) => say(done, total));
+    let isStored = false;
+    const put = async (both: AbortSignal) => {
+      await store.put(object, packer.content(), { signal: both });
+      isStored = true;
+    };
+    const inspect = (both: AbortSignal) => doJob("inspect", { from: dbPath, copy }, both);
+    const [database] = await bothOrNone(signal, inspect, put).catch(async (error) => {
+      if (isStored) await store.delete(object, { signal }).catch(() => {});
+      throw error;
+    });
+    const { fileBytes, ...stored } = packer.facts();
+    if (fileBytes !== database.databaseBytes) {
+      throw new MarmotError("snapshot", `Cannot save a snapshot: the copy "${copy}" has changed meanwhile`);
+    }
+    return { object, nodeId, createdAtMs, headers: encodeHeaders(facts), ...stored, ...database };
   }
 
   /** What nodes of the original look for: the plain file under its one name. */
@@ -152,7 +165,12 @@ export class SnapshotSaver {
     const { doJob = doInWorker } = this.#parts;
     const { tag } = await doJob("stripAll", { path: copy }, signal);
     const headers = { [ORIGINAL_TAG_HEADER]: tag };
-    await this.#upload(ORIGINAL_NAME, copy, { total: statSync(copy).size, signal, headers });
+    const say = this.#reporter("uploading");
+    const total = statSync(copy).size;
+    await this.#parts.store.put(ORIGINAL_NAME, readFile(copy, (done) => say(done, total)), {
+      signal,
+      headers,
+    });
   }
 
   /** Does the work, and reports meanwhile how large the file is that it writes. */
@@ -193,20 +211,28 @@ export class SnapshotSaver {
   }
 }
 
-function makeEntry(
-  facts: CopyFacts,
-  sums: Omit<SnapshotEntry, "object" | "nodeId" | "headers">,
-): SnapshotEntry {
-  const nodeId = BigInt(facts.nodeId === "" ? 0 : facts.nodeId);
-  const random = crypto.getRandomValues(new Uint8Array(4)).toHex();
-  const object = snapshotObjectName({ createdAtMs: sums.createdAtMs, nodeId, random });
-  return { ...sums, object, nodeId, headers: encodeHeaders(facts) };
+/** Does both beside each other; where one fails the other is given up, and awaited. */
+async function bothOrNone<A, B>(
+  signal: AbortSignal,
+  first: (signal: AbortSignal) => Promise<A>,
+  second: (signal: AbortSignal) => Promise<B>,
+): Promise<[A, B]> {
+  const failed = new AbortController();
+  const both = AbortSignal.any([signal, failed.signal]);
+  const works = [first(both), second(both)] as const;
+  try {
+    return await Promise.all(works);
+  } catch (error) {
+    failed.abort(error);
+    await Promise.allSettled(works);
+    throw error;
+  }
 }
 
-/** The copy and its compressed form stand beside the database; the application must not run out of room for them. */
+/** The copy stands beside the database; the application must not run out of room for it. */
 function assertRoom(dbPath: string): void {
   const sizeOf = (path: string) => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-  const neededBytes = 2 * (sizeOf(dbPath) + sizeOf(`${dbPath}-wal`));
+  const neededBytes = sizeOf(dbPath) + sizeOf(`${dbPath}-wal`);
   const { bavail, bsize } = statfsSync(dirname(dbPath));
   const freeBytes = bavail * bsize;
   if (freeBytes >= neededBytes) return;

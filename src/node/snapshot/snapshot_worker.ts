@@ -1,5 +1,5 @@
 /** The Worker's side of worker_jobs.ts: does one job, tells the outcome. */
-import { errorText, MarmotError } from "../../errors.ts";
+import { MarmotError } from "../../errors.ts";
 import { DamagedSnapshotError } from "../../snapshot/packed_file.ts";
 import { type JobName, snapshotJobs } from "./snapshot_jobs.ts";
 import type { JobMessage, JobOutcome } from "./worker_jobs.ts";
@@ -11,23 +11,16 @@ const scope = globalThis as unknown as {
 };
 
 scope.onmessage = async ({ data: { name, request } }) => {
-  // What zlib finds in broken frames passes every other handler.
-  addEventListener("error", (event) => {
-    event.preventDefault();
-    scope.postMessage(describeFailure(name, event.error));
-  });
   try {
     const job = snapshotJobs[name] as (request: unknown) => Promise<unknown>;
     scope.postMessage({ kind: "done", result: await job(request) });
   } catch (error) {
-    scope.postMessage(describeFailure(name, error));
+    scope.postMessage(describeFailure(error));
   }
 };
 
 /** Errors lose their class on the way between threads. */
-function describeFailure(name: JobName, thrown: unknown): JobOutcome {
-  const isBroken = name === "unpack" && /^Zstd decompress/.test(errorText(thrown));
-  const error = isBroken ? new DamagedSnapshotError(`it does not decompress: ${errorText(thrown)}`) : thrown;
+function describeFailure(error: unknown): JobOutcome {
   if (error instanceof MarmotError) {
     const { code, message, hint } = error;
     return { kind: "failed", code, message, hint, isDamage: error instanceof DamagedSnapshotError };

@@ -157,7 +157,8 @@ async function patiently<T>(
       return await attempt();
     } catch (error) {
       stop.throwIfAborted();
-      if (error instanceof DamagedSnapshotError) throw error;
+      // The same again, whoever is asked.
+      if (error instanceof DamagedSnapshotError || isOfDisk(error)) throw error;
       const wasAway = isAway();
       const pauseMs = RETRY_MS[failures];
       if (!wasAway && pauseMs === undefined) throw error;
@@ -167,6 +168,10 @@ async function patiently<T>(
       while (isAway() && !stop.aborted) await clock.sleep(SESSION_LOOK_MS, stop);
     }
   }
+}
+
+function isOfDisk(error: unknown): boolean {
+  return error instanceof MarmotError && error.code === "database";
 }
 
 function describe(candidate: Candidate): Record<string, string | number | bigint> {

@@ -4,6 +4,7 @@
  */
 import { DatabaseBusyError, type ErrorCode, MarmotError } from "../../errors.ts";
 import { DamagedSnapshotError } from "../../snapshot/packed_file.ts";
+import { diskError } from "./disk_errors.ts";
 import type { JobName, JobRequest, JobResult } from "./snapshot_jobs.ts";
 
 export interface JobMessage<N extends JobName> {
@@ -67,10 +68,5 @@ function readOutcome(outcome: JobOutcome): unknown {
     if (code === "database-busy") throw new DatabaseBusyError(undefined);
     throw new MarmotError(outcome.code, message, outcome.hint === undefined ? {} : { hint: outcome.hint });
   }
-  if (code === "ENOSPC" || code === "EDQUOT" || code === "EACCES" || code === "EROFS") {
-    throw new MarmotError("snapshot", `Cannot write the copy of the database: ${message}`, {
-      hint: "A snapshot is prepared beside the database: Marmot needs room and the right to write there.",
-    });
-  }
-  throw new Error(message, { cause: outcome.stack });
+  throw diskError(code) ?? new Error(message, { cause: outcome.stack });
 }

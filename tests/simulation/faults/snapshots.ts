@@ -45,7 +45,7 @@ export const SNAPSHOT_FAULTS: readonly Fault[] = [
       { file: SAVER, find: WAIT, replace: `${WAIT}\n      takePositions(dbPath, copy);` },
       {
         file: SAVER,
-        find: "function makeEntry(",
+        find: "/** Does both beside each other; where one fails",
         replace: `function takePositions(from: string, to: string): void {
   const copy = new DatabaseSync(to);
   copy.exec(\`ATTACH '\${from}' AS live\`);
@@ -55,7 +55,7 @@ export const SNAPSHOT_FAULTS: readonly Fault[] = [
   copy.close();
 }
 
-function makeEntry(`,
+/** Does both beside each other; where one fails`,
       },
     ],
     within: { mode: "snapshots" },
