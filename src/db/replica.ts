@@ -14,7 +14,7 @@ import { type ArmingReport, armTables } from "./capture/arming.ts";
 import { TriggerPolicy } from "./capture/authorizer.ts";
 import { ConflictJournal } from "./apply/conflict_journal.ts";
 import { ChangeLog } from "./capture/change_log.ts";
-import { type Echo, RetainedEntries, type Retention } from "./capture/retained_entries.ts";
+import { RetainedEntries, type Retention } from "./capture/retained_entries.ts";
 import { scanChanges, type ScanRequest, type ScanResult } from "./capture/change_scan.ts";
 import type { Connection } from "./connection.ts";
 import { HiddenRows } from "./apply/hidden_rows.ts";
@@ -25,6 +25,7 @@ import { DueImages } from "./state/due_images.ts";
 import { firstRunOf, parentsOf, readLastRun, readMeta, recordLogTop, writeMeta } from "./state/meta.ts";
 import { adoptOriginalState, dropOriginalTriggers, hasOriginalState } from "./capture/original_state.ts";
 import { closePause, readPause } from "./capture/pause.ts";
+import { Recovery } from "./recovery.ts";
 import { openDatabase, openError } from "./open_database.ts";
 import { ParkedMessages } from "./apply/parked_messages.ts";
 import { Quarantine } from "./apply/quarantine.ts";
@@ -33,20 +34,7 @@ import { LOAD_LIMIT, PendingChanges } from "./capture/pending_changes.ts";
 import { createStateTables, hasStateTables, STATE_VERSION } from "./state/state_tables.ts";
 import { ReplicaIdentity } from "./replica_identity.ts";
 import { UniqueAgreement } from "./apply/unique_agreement.ts";
-import { type StreamPosition, StreamPositions } from "./state/stream_positions.ts";
-import { moveStream, type StreamTarget } from "./apply/stream_move.ts";
-import {
-  endFirst,
-  isResyncWanted,
-  readResync,
-  type ResyncFrom,
-  type StreamMove,
-  takeUpResync,
-  wantedOf,
-} from "./state/resync_request.ts";
-import { dropMergeWish, readMergeWish, readMerging } from "./state/merge_wish.ts";
-import { type MergeRequest, SnapshotMerge } from "./snapshot/snapshot_merge.ts";
-import { decodeMessage } from "../wire/message.ts";
+import { StreamPositions } from "./state/stream_positions.ts";
 
 export const DEFAULT_RETENTION: Retention = { milliseconds: 10 * 60_000, entries: 10_000 };
 
@@ -75,9 +63,6 @@ export interface ReplicaOptions {
   readonly hasImages?: boolean;
 }
 
-/** Keys that are looked at together. */
-const PAGE = 500;
-
 export class Replica {
   readonly connection: Connection;
   readonly nodeId: NodeId;
@@ -103,6 +88,8 @@ export class Replica {
   readonly #readSeqMap: () => ReadonlyMap<string, number>;
   readonly #nowMs: () => number;
   readonly #identity: ReplicaIdentity;
+  /** What it does where it cannot simply read on in a stream. */
+  readonly recovery: Recovery;
   #schemaVersion = -1;
   #dataVersion = -1;
 
@@ -155,6 +142,28 @@ export class Replica {
         nowMs: options.nowMs,
       },
       log: options.log,
+    });
+    this.recovery = new Recovery({
+      connection,
+      nodeId,
+      run: this.run,
+      tables: this.tables,
+      log: this.log,
+      pending: this.#pending,
+      retained: this.#retained,
+      hidden: this.#hidden,
+      parked: this.#parked,
+      parts: this.#applier.messageParts,
+      journal: this.#journal,
+      agreement: this.#agreement,
+      images: this.#images,
+      positions: this.positions,
+      tableApplier: this.#applier.tableApplier,
+      nowMs: options.nowMs,
+      write: (work) => this.#writeOnKnownSchema(work),
+      writeAnyway: (work) => this.#write(work),
+      hasNewSchema: () => this.hasNewSchema(),
+      reload: () => this.#reload(),
     });
     this.#parked.load();
     this.#hidden.load();
@@ -327,124 +336,6 @@ export class Replica {
   /** Tries the first message in quarantine behind an id that the operator wants to have tried; undefined if there is none. */
   retryQuarantined(after: number): RetryResult | undefined {
     return this.#writeOnKnownSchema(() => this.#applier.retryQuarantined(after));
-  }
-
-  /** Own messages of a stream that were read back and are kept, in the order in which they stand. */
-  retainedEchoes(stream: string): Echo[] {
-    return this.#retained.echoes(stream);
-  }
-
-  /** Whether a message of a stream was read here. Of the original's, which have no numbers, the time of storing tells. */
-  hasRead(stream: string, message: Pick<IncomingMessage, "format" | "payload" | "storedAt">): boolean {
-    const decoded = decodeMessage(message.format, message.payload);
-    if (decoded.kind === "batch") {
-      return this.positions.isRead(stream, decoded.envelope.origin, decoded.envelope);
-    }
-    return Date.parse(message.storedAt) <= Date.parse(this.positions.get(stream).storedAt);
-  }
-
-  /**
-   * Goes back in a stream that has lost its end, and logs as backfill what this node had published behind `agreed`, the
-   * last sequence that the stream still has as it was. Returns how many rows that are. Throws DatabaseBusyError.
-   */
-  goBack(position: StreamPosition, agreed: number): number {
-    return this.#write(() => {
-      this.positions.set(position);
-      this.positions.save();
-      this.#images.goBack(position.name, agreed);
-      return this.#retained.reopen(position.name, agreed);
-    });
-  }
-
-  /** Whether an operator wants streams to be read from somewhere else. */
-  get isResyncWanted(): boolean {
-    return isResyncWanted(readResync(this.connection));
-  }
-
-  /**
-   * What an operator wants of the streams: the shards to be moved, and numbers that no shard has; undefined where nothing is
-   * wanted. Throws DatabaseBusyError.
-   */
-  takeUpResync(shardCount: number): { shards: number[]; refused: number[] } | undefined {
-    if (!this.isResyncWanted) return undefined;
-    return this.#write(() => takeUpResync(this.connection, shardCount));
-  }
-
-  /** Where the operator wants a shard to be read from; null: where it is. */
-  resyncFrom(shard: number): ResyncFrom | null {
-    return wantedOf(readResync(this.connection), shard);
-  }
-
-  /** Moves a shard's stream where the operator wants it, which is on record from then on. Throws DatabaseBusyError. */
-  moveStream(shard: number, target: StreamTarget): StreamMove {
-    const move = this.#write(() =>
-      moveStream(this.connection, { shard, target, positions: this.positions, parked: this.#parked })
-    );
-    this.#reload();
-    return move;
-  }
-
-  /** Ends the operator's wish that a shard is read from its first message: it is. Throws DatabaseBusyError. */
-  endFirst(shard: number): void {
-    this.#write(() => endFirst(this.connection, shard));
-  }
-
-  /** Takes a stream's tables over from a snapshot: see SnapshotMerge. Throws SchemaMismatchError where the schema does not fit yet. */
-  snapshotMerge(saved: Replica, request: MergeRequest): SnapshotMerge {
-    const here = {
-      connection: this.connection,
-      nodeId: this.nodeId,
-      run: this.run,
-      tables: this.tables,
-      log: this.log,
-      pending: this.#pending,
-      hidden: this.#hidden,
-      parked: this.#parked,
-      parts: this.#applier.messageParts,
-      journal: this.#journal,
-      agreement: this.#agreement,
-      images: this.#images,
-      positions: this.positions,
-      tableApplier: this.#applier.tableApplier,
-      nowMs: this.#nowMs,
-      write: <T>(work: () => T) => this.#writeOnKnownSchema(work),
-      hasNewSchema: () => this.hasNewSchema(),
-    };
-    return new SnapshotMerge(here, saved, request);
-  }
-
-  /** Whether this node has to take a snapshot of a stream over though it may have read all of it: see merge_wish.ts. */
-  isMergeWished(stream: string): boolean {
-    const { connection } = this;
-    return readMerging(connection).includes(stream) || readMergeWish(connection).includes(stream);
-  }
-
-  /**
-   * Whether no stream was ever read here, though there are rows that are not about to be published: nobody knows where
-   * they come from.
-   */
-  isStranger(): boolean {
-    if (!this.positions.isEmpty) return false;
-    return this.connection.read(() => {
-      this.#pending.load();
-      return this.tables.all().some((table) => this.#hasForeignRow(table));
-    });
-  }
-
-  #hasForeignRow(table: ArmedTable): boolean {
-    const { ranges, rows, id } = table;
-    for (let after: readonly Value[] | null = null;;) {
-      const keys = ranges.keys({ after, upTo: null }, PAGE);
-      if (keys.some((key) => !this.#pending.isCovered(id, rows.identityOf(key), Infinity))) return true;
-      const last = keys.at(-1);
-      if (!last || keys.length < PAGE) return false;
-      after = last;
-    }
-  }
-
-  /** Forgets that the operator wants a snapshot of a stream; false where none is wished, or it has begun to be taken over. */
-  dropMergeWish(stream: string): boolean {
-    return this.#write(() => dropMergeWish(this.connection, stream));
   }
 
   /** Tables with messages that wait for their schema. */

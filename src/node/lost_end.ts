@@ -27,13 +27,13 @@ export async function goBack(shard: number, parts: LostEndParts): Promise<void> 
   const state = await streams.describe(shard);
   const before = replica.positions.get(state.name);
   const isMadeAnew = before.createdAt !== state.createdAt;
-  const agreed = isMadeAnew ? NOTHING : await findAgreed(replica.retainedEchoes(state.name), {
+  const agreed = isMadeAnew ? NOTHING : await findAgreed(replica.recovery.retainedEchoes(state.name), {
     isThere: async ({ sequence, storedAt }) =>
       sequence <= state.lastSequence && (await streams.messageAt(shard, sequence))?.storedAt === storedAt,
   });
   const { sequence: cursor, storedAt } = await findCursor(shard, { ...parts, state, agreed });
   const position = { name: state.name, createdAt: state.createdAt, cursor, storedAt };
-  const rows = await whileBusy(() => replica.goBack(position, agreed.sequence), parts);
+  const rows = await whileBusy(() => replica.recovery.goBack(position, agreed.sequence), parts);
   if (rows === undefined) return;
   log.error(
     isMadeAnew
@@ -70,5 +70,5 @@ async function findCursor(
   const { name, firstSequence, lastSequence } = state;
   if (firstSequence <= agreed.sequence + 1 || firstSequence > lastSequence) return agreed;
   const first = await streams.messageAt(shard, firstSequence);
-  return first && replica.hasRead(name, first) ? first : agreed;
+  return first && replica.recovery.hasRead(name, first) ? first : agreed;
 }

@@ -129,7 +129,9 @@ export class Node {
     const end = new AbortController();
     const signal = this.#signal = end.signal;
     await this.#armer.look(signal);
-    if (this.#replica.isResyncWanted) await whileBusy(() => this.#takeWishes(), { ...this.#ports, signal });
+    if (this.#replica.recovery.isResyncWanted) {
+      await whileBusy(() => this.#takeWishes(), { ...this.#ports, signal });
+    }
     const ended = Promise.withResolvers<void>();
     const loops = [
       this.#publisher.run(halt.signal),
@@ -160,13 +162,14 @@ export class Node {
    * Throws DatabaseBusyError.
    */
   #takeWishes(): void {
-    const taken = this.#replica.takeUpResync(this.#readers.length);
+    const taken = this.#replica.recovery.takeUpResync(this.#readers.length);
     for (const shard of taken?.refused ?? []) {
       this.#ports.log.error("cannot resync a stream: this node has no such shard", { shard });
     }
     const moved = new Set(taken?.shards);
     for (const [i, reader] of this.#readers.entries()) {
-      const isMergeWished = reader.stream !== undefined && this.#replica.isMergeWished(reader.stream);
+      const isMergeWished = reader.stream !== undefined &&
+        this.#replica.recovery.isMergeWished(reader.stream);
       if (moved.has(i + 1) || isMergeWished) reader.restart();
     }
   }

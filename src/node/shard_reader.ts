@@ -115,11 +115,11 @@ export class ShardReader {
     if (continuity === "made-anew" || continuity === "rolled-back") {
       throw new Error("the stream changes again");
     }
-    if (continuity === "trimmed" && replica.resyncFrom(this.#shard) !== null) {
+    if (continuity === "trimmed" && replica.recovery.resyncFrom(this.#shard) !== null) {
       throw new Error("the stream's first message was trimmed meanwhile");
     }
     if (continuity !== "trimmed") await this.#dropVainWish(state, signal);
-    const isStopped = continuity === "trimmed" || replica.isMergeWished(state.name);
+    const isStopped = continuity === "trimmed" || replica.recovery.isMergeWished(state.name);
     // Looked at once more afterwards: it may have taken long.
     if (isStopped) return await this.#catchUp(state, signal);
     if (this.#isSaid) log.info("stream goes on", this.#placeOf(state));
@@ -161,7 +161,7 @@ export class ShardReader {
   /** Goes where the operator wants to go on, and returns whether there was such a wish. */
   async #moveAsWanted(state: StreamState, signal: AbortSignal): Promise<boolean> {
     const { replica, applyLoop, onParkedDropped } = this.#parts;
-    if (replica.resyncFrom(this.#shard) === null) return false;
+    if (replica.recovery.resyncFrom(this.#shard) === null) return false;
     applyLoop.drop(this.#shard);
     const dropped = await moveAsWanted(this.#shard, { ...this.#parts, state, signal });
     if (dropped !== undefined && dropped > 0) onParkedDropped();
@@ -184,8 +184,11 @@ export class ShardReader {
   /** A snapshot that was asked for and cannot come is no reason to stop a stream of which nothing is missing. */
   async #dropVainWish(state: StreamState, signal: AbortSignal): Promise<void> {
     const { late, replica, log } = this.#parts;
-    if (late || !replica.isMergeWished(state.name)) return;
-    const isDropped = await whileBusy(() => replica.dropMergeWish(state.name), { ...this.#parts, signal });
+    if (late || !replica.recovery.isMergeWished(state.name)) return;
+    const isDropped = await whileBusy(() => replica.recovery.dropMergeWish(state.name), {
+      ...this.#parts,
+      signal,
+    });
     if (isDropped) log.error(VAIN_WISH, { stream: state.name, reason: SWITCHED_OFF });
   }
 

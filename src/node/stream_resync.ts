@@ -23,14 +23,14 @@ export async function moveAsWanted(
   { state, ...parts }: StreamResyncParts & { readonly state: StreamState },
 ): Promise<number | undefined> {
   const { replica, streams, log } = parts;
-  const from = replica.resyncFrom(shard);
+  const from = replica.recovery.resyncFrom(shard);
   if (from === null) return undefined;
   const { name, createdAt, firstSequence, lastSequence } = state;
   const cursor = from === "now" ? lastSequence : firstSequence - 1;
   const at = from === "now" && cursor > 0 ? await streams.messageAt(shard, cursor) : undefined;
   const position: StreamPosition = { name, createdAt, cursor, storedAt: at?.storedAt ?? "" };
   const target = { from, position, hasMore: cursor < lastSequence };
-  const move = await whileBusy(() => replica.moveStream(shard, target), parts);
+  const move = await whileBusy(() => replica.recovery.moveStream(shard, target), parts);
   if (move === undefined) return undefined;
   log.warn(
     from === "now"
@@ -43,5 +43,5 @@ export async function moveAsWanted(
 
 /** Ends the operator's wish for the first message, once it has come: until then it may be trimmed, and another be the first. */
 export async function endFirst(shard: number, parts: StreamResyncParts): Promise<void> {
-  await whileBusy(() => parts.replica.endFirst(shard), parts);
+  await whileBusy(() => parts.replica.recovery.endFirst(shard), parts);
 }

@@ -26,7 +26,7 @@ Deno.test("marmot resync says what it gives up, asks, and without a node leaves 
     refused.output,
     /^s-1: read up to 1\nThe streams go on from their end\. Given up: [^]*\nNothing was done\.\n$/,
   );
-  assert.equal(world.replica.isResyncWanted, false);
+  assert.equal(world.replica.recovery.isResyncWanted, false);
   const { code, output } = await runCommand(on, true);
   assert.equal(code, 0);
   assert.match(output, /\nOn record: no node has done it yet\. /);
@@ -40,7 +40,7 @@ Deno.test("marmot resync does nothing where nobody can be asked, and -yes is not
     1,
     `marmot: Cannot resync "${world.path}": nobody is here to be asked\n-yes does it without asking.\n`,
   ]);
-  assert.equal(world.replica.isResyncWanted, false);
+  assert.equal(world.replica.recovery.isResyncWanted, false);
 });
 
 for (
@@ -72,7 +72,7 @@ for (
     const run = await runCommand(["resync", ...flags, "-yes", "-db-path", world.path]);
     assert.equal(run.code, 2);
     assert.match(run.error, error);
-    assert.equal(world.replica.isResyncWanted, false);
+    assert.equal(world.replica.recovery.isResyncWanted, false);
   });
 }
 
@@ -91,8 +91,8 @@ Deno.test("marmot resync tells what a node has done, and which streams it does n
     world.path,
   ]);
   // The command has put it on record before it first waits.
-  assert.deepEqual(world.replica.takeUpResync(1), { shards: [1], refused: [] });
-  world.replica.moveStream(1, { from: "now", position, hasMore: false });
+  assert.deepEqual(world.replica.recovery.takeUpResync(1), { shards: [1], refused: [] });
+  world.replica.recovery.moveStream(1, { from: "now", position, hasMore: false });
   const move = { stream: "s-1", from: "now", before: 1, cursor: 7, dropped: 0 };
   assert.deepEqual(JSON.parse((await done).output), {
     isOnRecord: true,
@@ -101,7 +101,7 @@ Deno.test("marmot resync tells what a node has done, and which streams it does n
     moves: [move],
   });
   const refused = runCommand(["resync", "-from", "now", "-stream", "5", "-yes", "-db-path", world.path]);
-  assert.deepEqual(world.replica.takeUpResync(1), { shards: [], refused: [5] });
+  assert.deepEqual(world.replica.recovery.takeUpResync(1), { shards: [], refused: [5] });
   assert.deepEqual([(await refused).code, (await refused).error], [
     1,
     "marmot: Cannot resync stream 5: the node has fewer streams\n",

@@ -50,19 +50,19 @@ Deno.test("a wish for all streams is taken up for those that there are, and one 
   requestResync(world.replica.connection, { from: "now", shards: undefined });
   const position = { name: "s-2", createdAt: "then", cursor: 7, storedAt: "now" };
   assert.deepEqual(
-    world.replica.moveStream(2, { from: "now", position, hasMore: false }),
+    world.replica.recovery.moveStream(2, { from: "now", position, hasMore: false }),
     { stream: "s-2", from: "now", before: 0, cursor: 7, dropped: 0 },
   );
-  assert.deepEqual(world.replica.takeUpResync(3), { shards: [1, 3], refused: [] });
-  assert.equal(world.replica.resyncFrom(2), null);
+  assert.deepEqual(world.replica.recovery.takeUpResync(3), { shards: [1, 3], refused: [] });
+  assert.equal(world.replica.recovery.resyncFrom(2), null);
   assert.deepEqual(world.reopen().positions.get("s-2"), position);
-  for (const shard of [1, 3]) world.replica.endFirst(shard);
+  for (const shard of [1, 3]) world.replica.recovery.endFirst(shard);
   assert.deepEqual(wished(world)[0], ["now", null, "now"], "what is wanted by now is another thing");
   requestResync(world.replica.connection, { from: "first", shards: undefined });
-  for (const shard of [1, 2, 3]) world.replica.endFirst(shard);
+  for (const shard of [1, 2, 3]) world.replica.recovery.endFirst(shard);
   assert.deepEqual(wished(world)[0], [null, null, null]);
-  assert.deepEqual(world.replica.takeUpResync(3), { shards: [], refused: [] });
-  assert.equal(world.replica.takeUpResync(3), undefined, "nothing is on record");
+  assert.deepEqual(world.replica.recovery.takeUpResync(3), { shards: [], refused: [] });
+  assert.equal(world.replica.recovery.takeUpResync(3), undefined, "nothing is on record");
 });
 
 for (
@@ -78,7 +78,7 @@ for (
     const messages = [-1n, 2n, 3n].map((v) => world.message("t", [upsert(v, v)]));
     world.replica.apply(messages, BOUNDS);
     const position = { name: "s", createdAt: "then", cursor, storedAt: "" };
-    const { dropped } = world.replica.moveStream(1, { from, position, hasMore: true });
+    const { dropped } = world.replica.recovery.moveStream(1, { from, position, hasMore: true });
     assert.equal(dropped, 3 - left);
     const count = (table: string) => world.rows(`SELECT count(*) FROM __marmot__${table}`)[0]?.[0];
     assert.deepEqual([count("parked"), count("origin")], [left, marks]);
@@ -99,8 +99,8 @@ Deno.test("a snapshot that was taken over in part is not waited for by a stream 
   requestMerge(connection, { streams: ["s-1", "s-2"], isAll: true });
   connection.write(() => beginMerging(connection, "s-1"));
   const position = { name: "s-1", createdAt: "then", cursor: 7, storedAt: "" };
-  world.replica.moveStream(1, { from: "now", position, hasMore: false });
-  assert.deepEqual(["s-1", "s-2"].map((name) => world.replica.isMergeWished(name)), [false, true]);
+  world.replica.recovery.moveStream(1, { from: "now", position, hasMore: false });
+  assert.deepEqual(["s-1", "s-2"].map((name) => world.replica.recovery.isMergeWished(name)), [false, true]);
 });
 
 Deno.test("a stream's shard is the number at the end of its name", () => {

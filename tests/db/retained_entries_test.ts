@@ -20,7 +20,10 @@ function publish(world: TestReplica, sql: string, ...events: ChangeEvent[]): voi
 }
 
 function goBack(world: TestReplica, agreed: number): number {
-  return world.replica.goBack({ name: "s", createdAt: "then", cursor: agreed, storedAt: "" }, agreed);
+  return world.replica.recovery.goBack(
+    { name: "s", createdAt: "then", cursor: agreed, storedAt: "" },
+    agreed,
+  );
 }
 
 /** Kind and key of the entries that are not settled. */
@@ -31,7 +34,7 @@ function pending(world: TestReplica): unknown[] {
 }
 
 function retained(world: TestReplica): number[] {
-  return world.replica.retainedEchoes("s").map((echo) => echo.sequence);
+  return world.replica.recovery.retainedEchoes("s").map((echo) => echo.sequence);
 }
 
 const BACKFILL = BigInt(entryKinds.backfill);

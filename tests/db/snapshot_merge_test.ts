@@ -47,7 +47,7 @@ class Saved implements Disposable {
 }
 
 function merge(late: TestReplica, saved: Saved, changes: Partial<MergeRequest> = {}): number {
-  const merging = late.replica.snapshotMerge(saved.replica, request(changes));
+  const merging = late.replica.recovery.snapshotMerge(saved.replica, request(changes));
   for (let steps = 1;; steps++) {
     const step = merging.step();
     if (step === "done") return steps;
@@ -289,7 +289,7 @@ Deno.test("a page that finds the database locked is written afterwards, and the 
   const { saver, late } = both;
   saver.apply("t", Array.from({ length: 400 }, (_, i) => upsert(BigInt(i), `u${i}`, "saved")));
   using saved = await Saved.of(saver);
-  const merging = late.replica.snapshotMerge(saved.replica, request());
+  const merging = late.replica.recovery.snapshotMerge(saved.replica, request());
   const other = new DatabaseSync(late.path);
   let busy = 0;
   for (let step = 0;; step++) {
@@ -317,10 +317,10 @@ Deno.test("a node that was killed in the middle knows it, and another merge ends
   const { saver, late } = both;
   saver.apply("t", Array.from({ length: 400 }, (_, i) => upsert(BigInt(i), `u${i}`, "saved")));
   using saved = await Saved.of(saver);
-  const merging = late.replica.snapshotMerge(saved.replica, request());
+  const merging = late.replica.recovery.snapshotMerge(saved.replica, request());
   for (let steps = 0; steps < 3; steps++) merging.step();
   late.reopen().arm();
-  assert.ok(late.replica.isMergeWished("s"));
+  assert.ok(late.replica.recovery.isMergeWished("s"));
   assert.equal(late.replica.positions.get("s").cursor, 0);
   await assert.rejects(
     copyDatabase(late.path, `${late.path}.copy`),
@@ -328,7 +328,7 @@ Deno.test("a node that was killed in the middle knows it, and another merge ends
   );
   merge(late, saved);
   assert.deepEqual(late.dump(), saver.dump());
-  assert.ok(!late.replica.isMergeWished("s"));
+  assert.ok(!late.replica.recovery.isMergeWished("s"));
 });
 
 Deno.test("a merge that begins on one schema does not go on on another", async () => {
@@ -336,7 +336,7 @@ Deno.test("a merge that begins on one schema does not go on on another", async (
   const { saver, late } = both;
   saver.apply("t", [upsert(1n, "a", 1n)]);
   using saved = await Saved.of(saver);
-  const merging = late.replica.snapshotMerge(saved.replica, request());
+  const merging = late.replica.recovery.snapshotMerge(saved.replica, request());
   merging.step();
   late.application.exec("ALTER TABLE t ADD COLUMN w");
   assert.equal(merging.step(), "schema");

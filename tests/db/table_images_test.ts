@@ -268,7 +268,7 @@ Deno.test("an image that its stream has lost is owed again", () => {
   publishAll(world);
   const { cursor } = world.replica.positions.get("s");
   const goBackTo = (sequence: number) =>
-    world.replica.goBack({ ...world.replica.positions.get("s"), cursor: sequence }, sequence);
+    world.replica.recovery.goBack({ ...world.replica.positions.get("s"), cursor: sequence }, sequence);
   goBackTo(cursor);
   assert.deepEqual(world.replica.tablesOfDueImages(), []);
   goBackTo(cursor - 1);

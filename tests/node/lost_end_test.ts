@@ -108,10 +108,12 @@ for (const { name, echoes, first, storedAt, isMadeAnew, hasReadFirst, expected }
     const went: { cursor: number; storedAt: string; agreed: number }[] = [];
     const replica = {
       positions: { get: () => ({ name: "s", createdAt: "then", cursor: 9, storedAt: "9" }) },
-      retainedEchoes: () => echoes.map((sequence) => ({ stream: "s", sequence, storedAt: `${sequence}` })),
-      hasRead: () => hasReadFirst,
-      goBack: ({ cursor, storedAt }: StreamPosition, agreed: number) =>
-        went.push({ cursor, storedAt, agreed }),
+      recovery: {
+        retainedEchoes: () => echoes.map((sequence) => ({ stream: "s", sequence, storedAt: `${sequence}` })),
+        hasRead: () => hasReadFirst,
+        goBack: ({ cursor, storedAt }: StreamPosition, agreed: number) =>
+          went.push({ cursor, storedAt, agreed }),
+      },
     } as unknown as Replica;
     const { signal } = new AbortController();
     await goBack(1, { replica, streams, clock: systemClock, random: Math.random, log: silentLog, signal });

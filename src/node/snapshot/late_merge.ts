@@ -137,7 +137,7 @@ export class LateMerge implements LateStreams {
   #giveUp({ state }: LateStream, reason: string): string | undefined {
     const { replica, log } = this.#parts;
     if (state.firstSequence > replica.positions.get(state.name).cursor + 1) return reason;
-    if (!replica.dropMergeWish(state.name)) return reason;
+    if (!replica.recovery.dropMergeWish(state.name)) return reason;
     log.error("no snapshot can be taken over as was asked for, the stream goes on", {
       stream: state.name,
       reason,
@@ -162,7 +162,9 @@ export class LateMerge implements LateStreams {
   /** Rows that never were any node's but this one's must not be deleted without being asked for. */
   #checkStranger({ state }: LateStream): string | undefined {
     const { replica } = this.#parts;
-    return !replica.isMergeWished(state.name) && replica.isStranger() ? STRANGER : undefined;
+    return !replica.recovery.isMergeWished(state.name) && replica.recovery.isStranger()
+      ? STRANGER
+      : undefined;
   }
 
   /** Takes streams over from a snapshot; those that are done leave `left`. */
@@ -221,7 +223,7 @@ export class LateMerge implements LateStreams {
     for (;;) {
       signal.throwIfAborted();
       try {
-        const merge = replica.snapshotMerge(saved, request);
+        const merge = replica.recovery.snapshotMerge(saved, request);
         if (!await this.#runMerge(merge, state.name, signal)) continue;
         log.info("snapshot taken over", {
           stream: state.name,

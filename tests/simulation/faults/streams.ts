@@ -32,7 +32,7 @@ export const STREAM_FAULTS: readonly Fault[] = [
     name: "what a stream has lost is not published again",
     changes: [{
       file: REPLICA,
-      find: "return this.#retained.reopen(position.name, agreed);",
+      find: "return this.#here.retained.reopen(position.name, agreed);",
       replace: "return 0;",
     }],
     within: { mode: "unsafe broker" },
