@@ -6,7 +6,7 @@ const CONTINUITY = "src/node/continuity.ts";
 const PARKING = "src/db/apply/parking.ts";
 const READER = "src/db/apply/image_reader.ts";
 const PIECES = "src/node/image_publisher.ts";
-const REPLICA = "src/db/replica.ts";
+const RECOVERY = "src/db/recovery.ts";
 
 export const STREAM_FAULTS: readonly Fault[] = [
   {
@@ -31,7 +31,7 @@ export const STREAM_FAULTS: readonly Fault[] = [
   {
     name: "what a stream has lost is not published again",
     changes: [{
-      file: REPLICA,
+      file: RECOVERY,
       find: "return this.#here.retained.reopen(position.name, agreed);",
       replace: "return 0;",
     }],
