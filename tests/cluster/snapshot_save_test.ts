@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { Cluster, waitUntil } from "../support/cluster.ts";
+import { FaultProxy } from "../support/fault_proxy.ts";
+import { announcedRandom } from "../support/random.ts";
 import {
   entriesIn,
   MarmotRun,
@@ -87,10 +89,10 @@ Deno.test("a save that is killed at any moment leaves the snapshot before, and t
   assert.equal(first.code, 0, first.error);
   let names = (await entriesIn(folder)).map(({ object }) => object);
   let left = 0;
-  for (let round = 0; round < 8; round++) {
+  for (let round = 0; round < 10; round++) {
     const run = runSnapshot(cluster, ["save"], ["-db-path", node.path, ...flags]);
     // From the start of the copy to the switch; the first part is the start of the process.
-    await delay(tookMs * (0.3 + 0.1 * round));
+    await delay(tookMs * (0.2 + 0.08 * round));
     run.child.kill("SIGKILL");
     await run.ended();
     left += temporaryFiles(node.path).length;
@@ -114,38 +116,42 @@ Deno.test("a nats-server that is killed during the upload is one sentence, and t
   assert.equal(first.code, 0, first.error);
   node.sql(rowsOf(20_000_000));
   await waitUntil(() => node.countPending() === 0, { timeoutMs: 60_000, what: () => node.log });
-  const run = new MarmotRun([
-    "-save-snapshot",
-    "-verbose",
-    "-db-path",
-    node.path,
-    "-nats-url",
-    cluster.server.url,
-  ]);
-  // The compressed file is complete when the store begins to grow.
-  await waitUntil(() => run.child.exitCode !== null || temporaryFiles(node.path).length === 2, {
+  await using proxy = await FaultProxy.start({
+    target: () => cluster.server.port,
+    random: announcedRandom("a server killed during an upload"),
+  });
+  proxy.setFault({ bytesPerSecond: 10e6 }, ["up"]);
+  const url = `nats://127.0.0.1:${proxy.port}`;
+  const run = new MarmotRun(["snapshot", "save", "-db-path", node.path, "-nats-url", url]);
+  const uploaded = () => Math.max(0, ...proxy.connections.map((connection) => connection.delivered("up")));
+  await waitUntil(() => run.child.exitCode !== null || uploaded() > 2_000_000, {
     timeoutMs: 20_000,
     what: () => run.error,
   });
-  await delay(150);
   await cluster.server.kill();
   const ended = await run.ended();
-  if (ended.code !== 0) assert.match(ended.error, /^marmot: Cannot /m);
+  assert.equal(ended.code, 1);
+  assert.match(ended.error, /^marmot: Cannot .*\n/);
+  assert.doesNotMatch(ended.error, /defect/);
   assert.deepEqual(temporaryFiles(node.path), []);
   await cluster.server.restart();
+  const verified = await runSnapshot(cluster, ["verify"]).ended();
+  const { object } = JSON.parse(first.output);
+  assert.deepEqual([verified.code, verified.output], [0, `${object}: sound\n`]);
   const last = await saveSnapshot(cluster, node, ["-json"]);
   assert.equal(last.code, 0, last.error);
 });
 
-Deno.test("two that save at once leave a whole snapshot each", async () => {
+Deno.test("two that save at once, without a lease or each sure of it, leave whole snapshots", async () => {
   await using cluster = await Cluster.start({ nodes: 2, schema: SCHEMA });
   cluster.node(1).sql(rowsOf(3_000_000));
   await cluster.converge();
-  const folder = join(cluster.folder, "store");
-  const flags = ["-snapshot-url", pathToFileURL(folder).href];
-  const saves = await Promise.all([1, 2].map((id) => saveSnapshot(cluster, cluster.node(id), flags)));
-  for (const { code, error } of saves) assert.equal(code, 0, error);
-  const entries = await entriesIn(folder);
-  assert.ok(entries.length >= 1);
-  for (const { object } of entries) assert.ok(objectsIn(folder).includes(object));
+  for (const url of [pathToFileURL(join(cluster.folder, "store")).href, "nats://"]) {
+    const flags = ["-snapshot-url", url];
+    const saves = await Promise.all([1, 2].map((id) => saveSnapshot(cluster, cluster.node(id), flags)));
+    for (const { code, error } of saves) assert.equal(code, 0, error);
+    const verified = await runSnapshot(cluster, ["verify"], flags).ended();
+    assert.equal(verified.code, 0, verified.output + verified.error);
+    assert.match(verified.output, /^(\S+: sound\n)+$/);
+  }
 });
