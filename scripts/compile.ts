@@ -23,8 +23,10 @@ const CACHE = join(ROOT, ".cache");
 const DIST = join(ROOT, "dist");
 /** Read by src/cli/version.ts at this place inside of the executable. */
 const COMMIT_FILE = join(CACHE, "compile", "commit.txt");
-/** Loaded by name when it is needed, so the compiler does not find it. */
-const WORKER = join(ROOT, "src", "node", "snapshot", "snapshot_worker.ts");
+/** Loaded by name when they are needed, so the compiler does not find them. */
+const WORKERS = ["snapshot_worker.ts", "pack_worker.ts"].map((name) =>
+  join(ROOT, "src", "node", "snapshot", name)
+);
 
 /** The official runtime is asked for until it could not be fetched once. */
 let isOfficialRuntimeReachable = true;
@@ -112,7 +114,8 @@ async function runCompiler(
     args: [
       ...[...prefix, "compile", "--quiet", "--no-check", "--allow-all", "--target", target.name],
       "--unstable-npm-lazy-caching",
-      ...["--include", COMMIT_FILE, "--include", WORKER, "--output", output, join(ROOT, "src", "main.ts")],
+      ...[COMMIT_FILE, ...WORKERS].flatMap((file) => ["--include", file]),
+      ...["--output", output, join(ROOT, "src", "main.ts")],
     ],
     cwd: ROOT,
     env: { NO_COLOR: "1", ...(runtime === undefined ? {} : { DENORT_BIN: runtime }) },

@@ -30,6 +30,8 @@ import { MarmotProcess } from "./marmot_process.ts";
 const ROW_BYTES = 1000;
 const MEBIBYTE = 1024 * 1024;
 const COPIES = 3;
+/** The streams trim nothing while the application writes. */
+const KEEP_ALL = ["-max-log-entries", "1000000"];
 /** How long the application is watched alone. */
 const ALONE_MS = 3000;
 const POLL_MS = 10;
@@ -68,8 +70,7 @@ async function main(mebibytes: number): Promise<void> {
   try {
     const dbPath = join(folder, "node 1.db");
     makeDatabase(dbPath, mebibytes);
-    // The commits beside a save are more than a stream keeps by default.
-    const flags = ["-enable-snapshot=false", "-max-log-entries", "1000000"];
+    const flags = [...KEEP_ALL, "-enable-snapshot=false"];
     await using node = new MarmotProcess({ nodeId: 1, dbPath, natsUrl: server.url, folder, flags });
     await node.waitUntilReplicating();
     const report = measureAlone(dbPath, join(folder, "copy.db"));
@@ -77,19 +78,14 @@ async function main(mebibytes: number): Promise<void> {
     await application.commits();
     await delay(ALONE_MS);
     report.sayCommits("without a save", await application.commits());
-    for (
-      const [store, url, nodeId] of [
-        ["a folder", `file://${join(folder, "store")}`, 2],
-        // An id of its own: the former's claim outlives its database for a while.
-        ["NATS", "nats://", 3],
-      ] as const
-    ) {
+    const folderUrl = `file://${join(folder, "store")}`;
+    for (const [nodeId, store, url] of [[2, "a folder", folderUrl], [3, "NATS", "nats://"]] as const) {
       const place = ["-nats-url", server.url, "-snapshot-url", url];
       await application.commits();
       report.say(`save into ${store}`, await measureSave(["-db-path", dbPath, ...place]));
       report.sayCommits("during the save", await application.commits());
       const cold = { nodeId, dbPath: join(folder, "cold.db"), natsUrl: server.url, folder };
-      const measured = await measureColdStart({ ...cold, flags: ["-snapshot-url", url] });
+      const measured = await measureColdStart({ ...cold, flags: [...KEEP_ALL, "-snapshot-url", url] });
       report.say(`cold start from ${store}, to "ready"`, measured);
       for (const end of ["", "-wal", "-shm"]) rmSync(cold.dbPath + end, { force: true });
     }

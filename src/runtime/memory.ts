@@ -5,7 +5,8 @@
 import v8 from "node:v8";
 import vm from "node:vm";
 
-const STEP_BYTES = 16 * 1024 * 1024;
+/** A collection takes some milliseconds. */
+const STEP_BYTES = 32 * 1024 * 1024;
 
 export class GarbageMeter {
   #bytes = 0;
@@ -15,12 +16,12 @@ export class GarbageMeter {
     this.#bytes += bytes;
     if (this.#bytes < STEP_BYTES) return;
     this.#bytes = 0;
-    collect?.({ type: "minor" });
+    collect?.();
   }
 }
 
-/** Looks at young objects alone, a matter of a millisecond. V8 gives it to contexts that are made behind the flag. */
-const collect: ((options: { type: "minor" }) => void) | undefined = (() => {
+/** V8 gives it to contexts that are made behind the flag. */
+const collect: (() => void) | undefined = (() => {
   try {
     v8.setFlagsFromString("--expose-gc");
     return vm.runInNewContext("gc");

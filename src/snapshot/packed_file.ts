@@ -6,7 +6,6 @@
 import { createHash } from "node:crypto";
 import { closeSync, createReadStream, fsyncSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { open } from "node:fs/promises";
-import { promisify } from "node:util";
 import * as zlib from "node:zlib";
 import { errorText, MarmotError } from "../errors.ts";
 import { GarbageMeter } from "../runtime/memory.ts";
@@ -17,8 +16,8 @@ import type { SnapshotEntry } from "./manifest.ts";
 const CHUNK_BYTES = 1024 * 1024;
 /** What a frame may hold: more than one ever does. */
 const MAX_FRAME_BYTES = 8 * CHUNK_BYTES;
-/** Frames that are worked on at a time, each by a thread of the pool. */
-const UNDER_WAY = 3;
+/** What zlib leaves behind for each byte that it gives: pieces, their sum, and our copy of it. */
+const GARBAGE_PER_BYTE = 3;
 const FRAME_OPTIONS: zlib.ZstdOptions = {
   params: {
     // The fastest: a snapshot is taken often, and the network is rarely slower than the next level.
@@ -42,29 +41,50 @@ export class DamagedSnapshotError extends MarmotError {
   }
 }
 
-/** A file as the object of a store: its frames are compressed beside each other, as fast as they are asked for. */
+export interface PackedFrame {
+  readonly frame: Uint8Array<ArrayBuffer>;
+  /** How much of the file it holds. */
+  readonly contentBytes: number;
+}
+
+/** The frames of a file's object, in order. Compresses on this thread: for a Worker. */
+export function* packFrames(path: string): Generator<PackedFrame, void, void> {
+  const garbage = new GarbageMeter();
+  for (const bytes of chunksOf(path)) {
+    // A copy of its own, to be handed to another thread.
+    const frame = new Uint8Array(zlib.zstdCompressSync(bytes, FRAME_OPTIONS));
+    yield { frame, contentBytes: bytes.length };
+    // Its context takes as much as the content.
+    garbage.add(GARBAGE_PER_BYTE * frame.length + 2 * bytes.length);
+  }
+}
+
+/** Makes frames an object for a store, and measures it. */
 export class FilePacker {
-  readonly #path: string;
+  readonly #frames: Iterable<PackedFrame> | AsyncIterable<PackedFrame>;
   readonly #onBytes: (bytes: number) => void;
   readonly #object = new Sum();
   #fileBytes = 0;
 
   /** `onBytes` is told how many bytes of the file have become bytes of the object. */
-  constructor(path: string, onBytes: (bytes: number) => void = () => {}) {
-    this.#path = path;
+  constructor(
+    frames: Iterable<PackedFrame> | AsyncIterable<PackedFrame>,
+    onBytes: (bytes: number) => void = () => {},
+  ) {
+    this.#frames = frames;
     this.#onBytes = onBytes;
   }
 
   /** The object; to be read once. */
   async *content(): AsyncGenerator<Uint8Array, void, void> {
     const garbage = new GarbageMeter();
-    const underWay: Promise<PackedFrame>[] = [];
-    for await (const bytes of readFile(this.#path)) {
-      underWay.push(packFrame(bytes));
-      if (underWay.length === UNDER_WAY) yield this.#count(await underWay.shift()!);
-      garbage.add(2 * bytes.length);
+    for await (const { frame, contentBytes } of this.#frames) {
+      this.#object.add(frame);
+      this.#fileBytes += contentBytes;
+      this.#onBytes(this.#fileBytes);
+      yield frame;
+      garbage.add(frame.length);
     }
-    while (underWay.length > 0) yield this.#count(await underWay.shift()!);
   }
 
   /** What the manifest says of the object, once all of it was read. */
@@ -73,26 +93,6 @@ export class FilePacker {
     const objectSha256 = this.#object.sha256();
     return { objectBytes, objectSha256, compression: "zstd", fileBytes: this.#fileBytes };
   }
-
-  #count({ frame, contentBytes }: PackedFrame): Uint8Array {
-    this.#object.add(frame);
-    this.#fileBytes += contentBytes;
-    this.#onBytes(this.#fileBytes);
-    return frame;
-  }
-}
-
-interface PackedFrame {
-  readonly frame: Uint8Array;
-  readonly contentBytes: number;
-}
-
-function packFrame(bytes: Uint8Array): Promise<PackedFrame> {
-  const packing = promisify<Uint8Array, zlib.ZstdOptions, Uint8Array>(zlib.zstdCompress)(bytes, FRAME_OPTIONS)
-    .then((frame) => ({ frame, contentBytes: bytes.length }));
-  // Looked at when its turn comes, which it does not when an earlier one fails.
-  packing.catch(() => {});
-  return packing;
 }
 
 /** Size and sum of a file. Blocks the thread until all of it is read: for a Worker. */
@@ -136,7 +136,7 @@ function* unpackFrames(path: string): Generator<Uint8Array, void, void> {
   for (const frame of framesOf(path)) {
     const bytes = unpackFrame(frame);
     yield bytes;
-    garbage.add(2 * bytes.length);
+    garbage.add(GARBAGE_PER_BYTE * bytes.length);
   }
 }
 

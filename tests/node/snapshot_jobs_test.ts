@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { MarmotError } from "../../src/errors.ts";
+import { packInWorker } from "../../src/node/snapshot/worker_frames.ts";
 import { doInWorker } from "../../src/node/snapshot/worker_jobs.ts";
 import {
   DamagedSnapshotError,
@@ -28,7 +29,7 @@ function madeWorld(rows = "INSERT INTO t VALUES (1, 'one')"): TestReplica {
 
 /** Makes the object of a file, as a save does. */
 async function pack(from: string, to: string): Promise<PackedFacts> {
-  const packer = new FilePacker(from);
+  const packer = new FilePacker(packInWorker(from));
   await writeFileAsync(to, packer.content());
   const { fileBytes, ...object } = packer.facts();
   const database = sumFile(from);

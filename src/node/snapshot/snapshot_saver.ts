@@ -10,13 +10,14 @@ import { errorText, MarmotError } from "../../errors.ts";
 import type { Log } from "../../observability/log.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { type SnapshotEntry, snapshotObjectName } from "../../snapshot/manifest.ts";
-import { FilePacker, readFile } from "../../snapshot/packed_file.ts";
+import { FilePacker, packFrames, readFile } from "../../snapshot/packed_file.ts";
 import { switchToSnapshot } from "../../snapshot/snapshot_catalog.ts";
 import type { SnapshotStore } from "../../snapshot/snapshot_store.ts";
 import type { StreamState } from "../../stream/change_streams.ts";
 import { encodeHeaders } from "./snapshot_headers.ts";
 import { ORIGINAL_NAME, ORIGINAL_TAG_HEADER } from "./original_snapshot.ts";
 import { removeTemporary, temporaryPath } from "./temporary_files.ts";
+import { packInWorker } from "./worker_frames.ts";
 import { doInWorker, type DoJob } from "./worker_jobs.ts";
 
 const PENDING_LOOK_MS = 50;
@@ -142,7 +143,9 @@ export class SnapshotSaver {
     const object = snapshotObjectName({ createdAtMs, nodeId, random });
     const say = this.#reporter("uploading");
     const total = statSync(copy).size;
-    const packer = new FilePacker(copy, (done) => say(done, total));
+    // Who does the jobs elsewhere has no Worker.
+    const frames = this.#parts.doJob === undefined ? packInWorker(copy) : packFrames(copy);
+    const packer = new FilePacker(frames, (done) => say(done, total));
     let isStored = false;
     const put = async (both: AbortSignal) => {
       await store.put(object, packer.content(), { signal: both });
