@@ -118,10 +118,11 @@ export class ShardReader {
     if (continuity === "trimmed" && replica.recovery.resyncFrom(this.#shard) !== null) {
       throw new Error("the stream's first message was trimmed meanwhile");
     }
-    if (continuity !== "trimmed") await this.#dropVainWish(state, signal);
-    const isStopped = continuity === "trimmed" || replica.recovery.isMergeWished(state.name);
+    const isTrimmed = continuity === "trimmed";
     // Looked at once more afterwards: it may have taken long.
-    if (isStopped) return await this.#catchUp(state, signal);
+    if (isTrimmed || replica.recovery.isMergeWished(state.name)) {
+      return await this.#catchUp(state, { isTrimmed, signal });
+    }
     if (this.#isSaid) log.info("stream goes on", this.#placeOf(state));
     this.#isSaid = false;
     // What still waits must not move the cursor behind which reading begins.
@@ -168,13 +169,17 @@ export class ShardReader {
     return dropped !== undefined;
   }
 
-  /** Whether the stream goes on: a snapshot was taken over. */
-  async #catchUp(state: StreamState, signal: AbortSignal): Promise<boolean> {
+  /** Whether the stream goes on: a snapshot was taken over, or there is none and none is needed. */
+  async #catchUp(
+    state: StreamState,
+    { isTrimmed, signal }: { isTrimmed: boolean; signal: AbortSignal },
+  ): Promise<boolean> {
     const { late, applyLoop } = this.#parts;
     applyLoop.drop(this.#shard);
     const reason = late ? await late.catchUp(this.#shard, state, signal) : SWITCHED_OFF;
     // Looked at anew where the operator wants something else by now.
     if (reason === undefined || signal.aborted) return true;
+    if (!isTrimmed && await this.#dropVainWish(state, { reason, signal })) return true;
     const fields = { ...this.#placeOf(state), reason, hint: WAYS_OUT };
     if (!this.#isSaid) this.#parts.log.error(TRIMMED, fields);
     this.#isSaid = true;
@@ -182,14 +187,15 @@ export class ShardReader {
   }
 
   /** A snapshot that was asked for and cannot come is no reason to stop a stream of which nothing is missing. */
-  async #dropVainWish(state: StreamState, signal: AbortSignal): Promise<void> {
-    const { late, replica, log } = this.#parts;
-    if (late || !replica.recovery.isMergeWished(state.name)) return;
-    const isDropped = await whileBusy(() => replica.recovery.dropMergeWish(state.name), {
-      ...this.#parts,
-      signal,
-    });
-    if (isDropped) log.error(VAIN_WISH, { stream: state.name, reason: SWITCHED_OFF });
+  async #dropVainWish(
+    { name }: StreamState,
+    { reason, signal }: { reason: string; signal: AbortSignal },
+  ): Promise<boolean> {
+    const { replica, log } = this.#parts;
+    const isDropped =
+      await whileBusy(() => replica.recovery.dropMergeWish(name), { ...this.#parts, signal }) ?? false;
+    if (isDropped) log.error(VAIN_WISH, { stream: name, reason });
+    return isDropped;
   }
 
   #placeOf(state: StreamState): Record<string, string | number> {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { Replica } from "../../src/db/replica.ts";
-import { Node } from "../../src/node/node.ts";
+import { Node, type NodeOptions } from "../../src/node/node.ts";
 import { silentLog } from "../../src/observability/log.ts";
 import {
   PublishError,
@@ -81,11 +81,13 @@ export class PendingWorld implements Disposable {
     this.application.exec(`INSERT INTO t VALUES (${id}, '')`);
   }
 
-  start(): void {
+  /** What has ended the node, if something has. */
+  failure: unknown;
+
+  start(options: Partial<NodeOptions> = {}): void {
     const ports = { clock: this.#life, random: this.#random.next, streams: this.streams, log: this.log };
-    void new Node(this.#replica, ports, { wireFormat: "batch", compress: false }).run(
-      new AbortController().signal,
-    );
+    const node = new Node(this.#replica, ports, { wireFormat: "batch", compress: false, ...options });
+    node.run(new AbortController().signal).catch((error) => this.failure = error);
   }
 
   get published(): number {

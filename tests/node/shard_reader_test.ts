@@ -24,3 +24,20 @@ Deno.test("a stream that loses its end between two questions is not taken for on
   assert.deepEqual([world.published, world.pending], [2, 0]);
   assert.deepEqual(world.log.lines.filter(({ level }) => level === "error"), []);
 });
+
+Deno.test("a snapshot that is asked for and not there stops no stream, also where the database is locked then", async () => {
+  using world = new PendingWorld();
+  world.application.exec(`INSERT INTO __marmot__meta VALUES ('merge_wish', '["stream-1"]')`);
+  world.start({ snapshots: { list: () => Promise.resolve([]) } });
+  await world.time.pass(100);
+  world.application.exec("BEGIN IMMEDIATE");
+  await world.time.pass(1_000);
+  world.application.exec("COMMIT");
+  await world.time.pass(10_000);
+  assert.equal(world.failure, undefined);
+  assert.deepEqual([world.published, world.pending], [1, 0]);
+  assert.deepEqual(
+    world.log.lines.filter(({ level }) => level === "error").map(({ event }) => event),
+    ["no snapshot can be taken over as was asked for, the stream goes on"],
+  );
+});

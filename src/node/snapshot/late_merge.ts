@@ -81,6 +81,7 @@ export class LateMerge implements LateStreams {
   readonly #router: Router;
   readonly #wakeup = new Wakeup();
   #late: LateStream[] = [];
+  #isOver = false;
   /** By snapshot and stream. */
   readonly #refused = new Map<string, Refusal>();
 
@@ -91,7 +92,7 @@ export class LateMerge implements LateStreams {
 
   catchUp(shard: number, state: StreamState, signal: AbortSignal): Promise<string | undefined> {
     const { promise, resolve } = Promise.withResolvers<string | undefined>();
-    if (signal.aborted) resolve(STOPPING);
+    if (signal.aborted || this.#isOver) resolve(STOPPING);
     else this.#late.push({ shard, state, end: resolve });
     this.#wakeup.ring();
     return promise;
@@ -100,14 +101,19 @@ export class LateMerge implements LateStreams {
   /** Brings late streams up to date until the signal aborts. Throws where the database or this program is not sound. */
   async run(signal: AbortSignal): Promise<void> {
     signal.addEventListener("abort", () => this.#wakeup.ring());
-    while (!signal.aborted) {
-      if (this.#late.length === 0) await this.#wakeup.wait();
-      else {
-        await this.#parts.clock.sleep(GATHER_MS, signal);
-        await this.#mergeAll(this.#late.splice(0), signal);
+    try {
+      while (!signal.aborted) {
+        if (this.#late.length === 0) await this.#wakeup.wait();
+        else {
+          await this.#parts.clock.sleep(GATHER_MS, signal);
+          await this.#mergeAll(this.#late.splice(0), signal);
+        }
       }
+    } finally {
+      // Readers that wait would keep a node from its end.
+      this.#isOver = true;
+      for (const stream of this.#late.splice(0)) stream.end(STOPPING);
     }
-    for (const stream of this.#late.splice(0)) stream.end(STOPPING);
   }
 
   /** What is in the way is told to the readers, who try again. */
@@ -129,20 +135,8 @@ export class LateMerge implements LateStreams {
       if (!signal.aborted && !(error instanceof MarmotError)) throw error;
       for (const stream of left.keys()) left.set(stream, reason);
     } finally {
-      for (const [stream, reason] of left) stream.end(this.#giveUp(stream, reason));
+      for (const [stream, reason] of left) stream.end(reason);
     }
-  }
-
-  /** A snapshot that was wished for and is not there is no reason to stop a stream of which nothing is missing. */
-  #giveUp({ state }: LateStream, reason: string): string | undefined {
-    const { replica, log } = this.#parts;
-    if (state.firstSequence > replica.positions.get(state.name).cursor + 1) return reason;
-    if (!replica.recovery.dropMergeWish(state.name)) return reason;
-    log.error("no snapshot can be taken over as was asked for, the stream goes on", {
-      stream: state.name,
-      reason,
-    });
-    return undefined;
   }
 
   /** Why a snapshot cannot be taken over, where that is known from before: it is not fetched again and again. */
