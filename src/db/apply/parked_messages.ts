@@ -217,16 +217,6 @@ export class ParkedMessages {
     return dropped;
   }
 
-  /** Removes all that waits of a stream, and the marks of these tables: a snapshot has it. Returns how many messages that were. */
-  supersede(stream: string, tables: readonly string[]): number {
-    const gone = this.connection.statement("DELETE FROM __marmot__parked WHERE stream = ?").run([stream]);
-    for (const table of tables) {
-      this.connection.statement("DELETE FROM __marmot__resync WHERE table_name = ?").run([table]);
-    }
-    this.load();
-    return gone;
-  }
-
   /** Removes a message that was applied. */
   release(table: string, { id, bytes }: Pick<ParkedMessage, "id" | "bytes">): void {
     this.connection.statement("DELETE FROM __marmot__parked WHERE id = ?").run([id]);

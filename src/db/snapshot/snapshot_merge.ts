@@ -91,7 +91,9 @@ export class SnapshotMerge {
   readonly #here: MergedReplica;
   readonly #saved: SavedReplica;
   readonly #request: MergeRequest;
-  readonly #differences: PairedTable[];
+  readonly #pairs: readonly PairedTable[];
+  /** How many of these are done. */
+  #done = 0;
   #hasBegun = false;
   #page: DifferentRows | undefined;
   #writtenAtOnce = WRITE.rows / 10;
@@ -104,7 +106,7 @@ export class SnapshotMerge {
     this.#saved = saved;
     this.#request = request;
     this.#checkIdentity();
-    this.#differences = this.#pairTables();
+    this.#pairs = this.#pairTables();
   }
 
   /** Does a bounded part. Throws DatabaseBusyError, and SchemaMismatchError where a row does not fit; then it can be called again. */
@@ -113,21 +115,20 @@ export class SnapshotMerge {
       this.#hasBegun = this.#here.write(() => this.#begin()) ?? false;
       return this.#hasBegun ? "more" : "schema";
     }
-    const [next] = this.#differences;
+    const next = this.#pairs[this.#done];
     if (!next) return this.#here.write(() => this.#end()) ? "done" : "schema";
     return this.#takePage(next) ? "more" : "schema";
   }
 
   /** Puts on record what happens, and clears away what the snapshot decides. */
   #begin(): true {
-    const { connection, pending, hidden, parked } = this.#here;
+    const { connection, pending, hidden, parked, positions } = this.#here;
     const { stream } = this.#request;
     beginMerging(connection, stream);
     pending.load();
     for (const stored of this.#request.stored) this.#settle(stored);
-    const names = this.#differences.flatMap(({ live }) => live.names);
-    parked.supersede(stream, names);
-    for (const { live } of this.#differences) hidden.dropAll(live.id);
+    parked.dropOf(positions.get(stream), {});
+    for (const { live } of this.#pairs) hidden.dropAll(live.id);
     this.#here.tableApplier.finish();
     return true;
   }
@@ -171,7 +172,7 @@ export class SnapshotMerge {
     if (this.#page.events.length > 0) return true;
     this.#page = undefined;
     this.counts.compared += page.rows;
-    if (next.difference.isAtEnd) this.#differences.shift();
+    if (next.difference.isAtEnd) this.#done++;
     return true;
   }
 
@@ -228,14 +229,12 @@ export class SnapshotMerge {
 
   /** From here on the node reads on from where the snapshot ends. */
   #end(): true {
-    const { connection, positions, parts, pending, agreement, tableApplier, parked } = this.#here;
+    const { connection, positions, parts, pending, agreement, tableApplier } = this.#here;
     const { stream } = this.#request;
     pending.load();
     parts.takeOver(stream, this.#saved.connection);
     positions.takeOver(stream, this.#saved.positions);
-    for (const saved of this.#saved.tables.all()) {
-      const live = this.#findLive(saved);
-      if (!live || !this.#request.hasStream(live)) continue;
+    for (const { live, saved } of this.#pairs) {
       connection.statement("DELETE FROM __marmot__image_read WHERE table_id = ?").run([BigInt(live.id)]);
       const signatures = this.#saved.connection.statement(
         "SELECT origin, signature FROM __marmot__unique WHERE table_id = ?",
@@ -245,7 +244,6 @@ export class SnapshotMerge {
       }
     }
     endMerging(connection, stream);
-    parked.load();
     tableApplier.unhide();
     tableApplier.finish();
     return true;

@@ -158,7 +158,7 @@ export const SNAPSHOT_FAULTS: readonly Fault[] = [
     name: "hidden rows outlive the snapshot that has them",
     changes: [{
       file: MERGE,
-      find: "for (const { live } of this.#differences) hidden.dropAll(live.id);",
+      find: "for (const { live } of this.#pairs) hidden.dropAll(live.id);",
       replace: "void hidden;",
     }],
     within: { history: "a_hidden_row_is_gone_from_the_snapshot" },
