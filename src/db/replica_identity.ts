@@ -54,3 +54,10 @@ export function fileIdentity(path: string): string | undefined {
 function inodeOf(identity: string | undefined): string | undefined {
   return identity?.split(":")[1];
 }
+
+/** For a node that finds messages of its id which it has not sent. */
+export function takenIdError(nodeId: NodeId): MarmotError {
+  return new MarmotError("identity", `Cannot go on as node ${nodeId}: another process uses this node id`, {
+    hint: "Give every node an id of its own with -node-id, and start this one again.",
+  });
+}

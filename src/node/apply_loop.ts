@@ -15,12 +15,12 @@ import { LockWatch } from "./lock_watch.ts";
 import { GROUP_WAIT_MS, MessageGroups } from "./message_groups.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Statistics } from "./statistics.ts";
+import { WriteWatch } from "./write_watch.ts";
 
 /** Bounds of one write transaction: how long the application may have to wait for it. */
 const TRANSACTION = { rows: 1000, milliseconds: 15 };
-/** The same while the application writes, and how long it counts as writing after a change was captured. */
+/** The same while the application writes. */
 const SHARED_TRANSACTION = { rows: 500, milliseconds: 5 };
-const SHARED_MS = 500;
 /** Messages of a shard that wait; beyond that its reader stops reading. */
 const MAX_QUEUED = 512;
 const MAX_QUEUED_BYTES = 16 * 1024 * 1024;
@@ -64,17 +64,18 @@ export class ApplyLoop {
   /** Streams that were said to be stopped. */
   readonly #stopped = new Set<string>();
   readonly #lockWatch: LockWatch;
+  readonly #application: WriteWatch;
   /** Queues that are looked at again when the rest of a group is overdue. */
   readonly #expiring = new Set<Queue>();
   #signal: AbortSignal = new AbortController().signal;
   #turn = 0;
   #isUntidy = false;
-  #captured = 0;
-  #capturedAtMs = -SHARED_MS;
 
   constructor(parts: ApplyLoopParts) {
     this.#parts = parts;
     this.#lockWatch = new LockWatch(parts);
+    const { clock, statistics } = parts;
+    this.#application = new WriteWatch(clock, () => statistics.captured, statistics.captured);
   }
 
   /** Begins a shard anew, at its cursor: what waited of it is dropped. */
@@ -149,7 +150,7 @@ export class ApplyLoop {
   async #applySome(signal: AbortSignal): Promise<void> {
     const { replica, publisher, clock, random, onSchemaChange } = this.#parts;
     const taken: Taken[] = [];
-    const isShared = this.#isShared();
+    const isShared = this.#application.isWriting();
     const beganMs = clock.nowMs();
     let outcome: ApplyOutcome | undefined;
     try {
@@ -193,15 +194,6 @@ export class ApplyLoop {
       if (first.sequence <= this.barrier.limitOf(queue.stream)) return true;
     }
     return false;
-  }
-
-  /** Whether the application has written of late. */
-  #isShared(): boolean {
-    const { clock, statistics } = this.#parts;
-    const nowMs = clock.nowMs();
-    if (statistics.captured !== this.#captured) this.#capturedAtMs = nowMs;
-    this.#captured = statistics.captured;
-    return nowMs - this.#capturedAtMs < SHARED_MS;
   }
 
   /** Gives the messages of all shards in their order, another shard first each time, and notes those given. */

@@ -14,6 +14,7 @@ import type { ChangeLog } from "../capture/change_log.ts";
 import type { ArmedTables } from "../rows/armed_tables.ts";
 import type { Applicant } from "./batch_applier.ts";
 import type { ConflictJournal } from "./conflict_journal.ts";
+import { takenIdError } from "../replica_identity.ts";
 import type { Connection } from "../connection.ts";
 import type { DueImages } from "../state/due_images.ts";
 import type { HiddenRows } from "./hidden_rows.ts";
@@ -226,9 +227,7 @@ export class Applier {
       });
     }
     if (origin !== nodeId || run <= ownRun) return;
-    throw new MarmotError("identity", `Cannot go on as node ${nodeId}: another process uses this node id`, {
-      hint: "Give every node an id of its own with -node-id, and start this one again.",
-    });
+    throw takenIdError(nodeId);
   }
 }
 

@@ -3,7 +3,7 @@
  * application writes: for a node that has missed messages. Its own changes that are not published stay, and are published
  * afterwards. The rules: docs/design.md, "Late nodes".
  */
-import { MarmotError, SchemaMismatchError } from "../../errors.ts";
+import { SchemaMismatchError } from "../../errors.ts";
 import type { ChangeEvent, NodeId } from "../../wire/batch.ts";
 import type { Value } from "../../wire/value.ts";
 import type { ConflictJournal } from "../apply/conflict_journal.ts";
@@ -17,6 +17,7 @@ import type { ChangeLog } from "../capture/change_log.ts";
 import type { PendingChanges } from "../capture/pending_changes.ts";
 import type { Connection } from "../connection.ts";
 import type { ArmedTable, ArmedTables } from "../rows/armed_tables.ts";
+import { takenIdError } from "../replica_identity.ts";
 import type { DueImages } from "../state/due_images.ts";
 import { beginMerging, endMerging } from "../state/merge_wish.ts";
 import { entryKinds } from "../state/state_tables.ts";
@@ -283,8 +284,6 @@ export class SnapshotMerge {
     const { nodeId, run } = this.#here;
     const mark = this.#saved.positions.markOf(this.#request.stream, nodeId);
     if (!mark || mark.run <= run) return;
-    throw new MarmotError("identity", `Cannot go on as node ${nodeId}: another process uses this node id`, {
-      hint: "Give every node an id of its own with -node-id, and start this one again.",
-    });
+    throw takenIdError(nodeId);
   }
 }

@@ -19,12 +19,11 @@ import type { Publisher } from "../publisher.ts";
 import { Router } from "../router.ts";
 import type { LateStreams } from "../shard_reader.ts";
 import { whileBusy } from "../while_busy.ts";
+import { WriteWatch } from "../write_watch.ts";
 
 /** Streams are found to be late one after the other: what comes within this time is done with one download. */
 const GATHER_MS = 200;
 const SAY_PROGRESS_MS = 5000;
-/** How long the application counts as writing after a change was captured. */
-const SHARED_MS = 500;
 /** A snapshot that could not be fetched, as on a full disk, is not fetched again before that. */
 const FETCH_AGAIN_MS = 30_000;
 
@@ -235,9 +234,9 @@ export class LateMerge implements LateStreams {
 
   /** Whether the merge came to its end: not where the schema has changed. */
   async #runMerge(merge: SnapshotMerge, stream: string, signal: AbortSignal): Promise<boolean> {
-    const { clock, log, onSchemaChange } = this.#parts;
+    const { replica, clock, log, onSchemaChange } = this.#parts;
     let saidAtMs = clock.nowMs();
-    const application = new WriteWatch(this.#parts);
+    const application = new WriteWatch(clock, () => replica.log.highestId());
     for (;;) {
       const startMs = clock.nowMs();
       const step = await whileBusy(() => merge.step(), { ...this.#parts, signal });
@@ -255,22 +254,6 @@ export class LateMerge implements LateStreams {
       const isShared = application.isWriting();
       await clock.sleep(Math.max(1, (clock.nowMs() - startMs) * (isShared ? 2 : 0.25)), signal);
     }
-  }
-}
-
-/** Whether the application has written of late: what it writes is captured. */
-class WriteWatch {
-  #highestId = -1;
-  #wroteAtMs = -Infinity;
-
-  constructor(readonly parts: Pick<LateMergeParts, "replica" | "clock">) {}
-
-  isWriting(): boolean {
-    const { replica, clock } = this.parts;
-    const highestId = replica.log.highestId();
-    if (highestId !== this.#highestId) this.#wroteAtMs = clock.nowMs();
-    this.#highestId = highestId;
-    return clock.nowMs() - this.#wroteAtMs < SHARED_MS;
   }
 }
 

@@ -1,0 +1,28 @@
+/** Whether the application writes: transactions beside it are shorter then, and leave the lock to it. */
+import type { Clock } from "../runtime/clock.ts";
+
+/** How long it counts as writing after a change was captured. */
+const SHARED_MS = 500;
+
+export class WriteWatch {
+  readonly #clock: Clock;
+  readonly #captured: () => number;
+  #seen: number | undefined;
+  #wroteAtMs = -Infinity;
+
+  /** `captured` grows with each change that is captured. What there is counts as written just now, unless `seen` says so much was there before. */
+  constructor(clock: Clock, captured: () => number, seen?: number) {
+    this.#clock = clock;
+    this.#captured = captured;
+    this.#seen = seen;
+  }
+
+  /** Whether the application has written of late, as far as it was asked. */
+  isWriting(): boolean {
+    const nowMs = this.#clock.nowMs();
+    const captured = this.#captured();
+    if (captured !== this.#seen) this.#wroteAtMs = nowMs;
+    this.#seen = captured;
+    return nowMs - this.#wroteAtMs < SHARED_MS;
+  }
+}
