@@ -28,7 +28,7 @@ export class ColdNode {
   streams: MemoryStreams | undefined;
   /** What no network and no operator does. */
   failure: unknown;
-  /** Where each stream began when the process did, shard 1 first: what is older can be of no use. */
+  /** Where each stream began when the process that took the snapshot did, shard 1 first: what is older can be of no use. */
   firstSequences: readonly number[] = [];
   readonly #parts: ColdNodeParts;
   #life: Life | undefined;
@@ -49,10 +49,12 @@ export class ColdNode {
     const streams = this.streams = new MemoryStreams(server, life, distance);
     const path = join(folder, `node-${this.id}.db`);
     removeAbandoned(path);
-    this.firstSequences = Array.from(
-      { length: server.shards },
-      (_, i) => server.describe(i + 1).firstSequence,
-    );
+    if (lookAtDatabase(path) !== "occupied") {
+      this.firstSequences = Array.from(
+        { length: server.shards },
+        (_, i) => server.describe(i + 1).firstSequence,
+      );
+    }
     this.#take(path, { life, streams }).then(() => {
       life.isOver = true;
       onArrived(this.#object);

@@ -77,8 +77,13 @@ export class Life implements Clock {
   sleep(ms: number, signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       if (signal.aborted) return resolve();
-      signal.addEventListener("abort", () => resolve(), { once: true });
-      this.after(ms, resolve);
+      const wake = () => {
+        // Each listener that is added looks through all that are there.
+        signal.removeEventListener("abort", wake);
+        resolve();
+      };
+      signal.addEventListener("abort", wake, { once: true });
+      this.after(ms, wake);
     });
   }
 
