@@ -12,6 +12,7 @@ import type { ChangeStreams } from "../stream/change_streams.ts";
 import type { ApplyBarrier } from "./apply_barrier.ts";
 import { ApplyLoop } from "./apply_loop.ts";
 import { Armer } from "./armer.ts";
+import { type CommitHints, CommitLooks } from "./commit_looks.ts";
 import { MessageEncoder } from "./message_encoder.ts";
 import { Publisher } from "./publisher.ts";
 import { ShardReader } from "./shard_reader.ts";
@@ -20,14 +21,6 @@ import { whileBusy } from "./while_busy.ts";
 import { LateMerge, type SavedSnapshots } from "./snapshot/late_merge.ts";
 import { newStatistics, type Statistics } from "./statistics.ts";
 
-/**
- * Between two looks for commits: while they come, and when none came for a while. Marmot asks SQLite (a commit of another
- * connection moves data_version) and does not watch the files: a watcher in this process opens and closes them, and
- * closing any handle of a database file drops all locks of the process on it, under SQLite's feet.
- * Source: https://www.sqlite.org/howtocorrupt.html, section 2.2.
- */
-const LOOK_MS = { busy: 2, idle: 10 };
-const BUSY_MS = 1000;
 /** Between two looks whether the database is still the same file. */
 const COMPARE_FILE_MS = 1000;
 /** Below every sequence. */
@@ -46,7 +39,9 @@ export interface NodePorts {
 export interface NodeOptions {
   readonly wireFormat: "batch" | "v0.6";
   readonly compress: boolean;
-  /** Longest time between two looks for commits, in milliseconds; 10 unless told. */
+  /** What tells of commits; SQLite is asked more often without. */
+  readonly commitHints?: CommitHints;
+  /** Longest time between two looks for commits without hints, in milliseconds; 10 unless told. */
   readonly idleLookMs?: number;
   /** What has kept the tables armed until now; a new one is made without it. */
   readonly armer?: Armer;
@@ -65,13 +60,14 @@ export class Node {
   readonly #readers: ShardReader[];
   readonly #late: LateMerge | undefined;
   readonly #armer: Armer;
-  readonly #idleLookMs: number;
+  readonly #looks: CommitLooks;
   #signal: AbortSignal = new AbortController().signal;
 
   constructor(replica: Replica, ports: NodePorts, options: NodeOptions) {
     this.#replica = replica;
     this.#ports = ports;
-    this.#idleLookMs = options.idleLookMs ?? LOOK_MS.idle;
+    const { commitHints: hints, idleLookMs: idleMs } = options;
+    this.#looks = new CommitLooks(ports.clock, { ...(hints && { hints }), ...(idleMs && { idleMs }) });
     this.#armer = options.armer ?? new Armer({ replica, ...ports });
     this.#armer.onRepublish = (tables) => this.#publisher.republish(tables);
     const onSchemaChange = () => this.#armer.look(this.#signal);
@@ -176,19 +172,21 @@ export class Node {
 
   async #lookRegularly(signal: AbortSignal): Promise<void> {
     const { clock } = this.#ports;
-    let busyUntilMs = 0;
     let captured = 0;
     let comparedAtMs = 0;
-    while (!signal.aborted) {
-      if (clock.nowMs() - comparedAtMs >= COMPARE_FILE_MS) {
-        this.#replica.assertSameFile();
-        comparedAtMs = clock.nowMs();
+    try {
+      while (!signal.aborted) {
+        if (clock.nowMs() - comparedAtMs >= COMPARE_FILE_MS) {
+          this.#replica.assertSameFile();
+          comparedAtMs = clock.nowMs();
+        }
+        const hasNew = this.#publisher.look() || this.statistics.captured !== captured;
+        captured = this.statistics.captured;
+        await this.#armer.look(this.#signal);
+        await this.#looks.next(hasNew, signal);
       }
-      const hasNew = this.#publisher.look() || this.statistics.captured !== captured;
-      captured = this.statistics.captured;
-      if (hasNew) busyUntilMs = clock.nowMs() + BUSY_MS;
-      await this.#armer.look(this.#signal);
-      await clock.sleep(clock.nowMs() < busyUntilMs ? LOOK_MS.busy : this.#idleLookMs, signal);
+    } finally {
+      this.#looks.close();
     }
   }
 }

@@ -33,6 +33,7 @@ import { openStore } from "./snapshot/store_access.ts";
 import { removeAbandoned } from "./snapshot/temporary_files.ts";
 import { writeSeqMap } from "./seq_map_file.ts";
 import { VerifyService } from "./verify/verify_service.ts";
+import { WalWatch } from "./wal_watch.ts";
 
 const BUSY_SLEEP_MS = 20;
 const SAY_BUSY_AFTER_MS = 2000;
@@ -146,6 +147,7 @@ async function replicate(run: Run, { replica, armer, connection, claims }: RunPa
   const store = gate && await openStore(config, () => Promise.resolve(connection));
   const node = new Node(replica, ports, {
     armer,
+    commitHints: new WalWatch(realpathSync(replica.connection.path)),
     wireFormat: config.wireFormat,
     compress: config.compress,
     ...(gate === undefined ? {} : { gate }),
