@@ -25,6 +25,10 @@ import type { SimulatedTable } from "./tables.ts";
 import { Life, type VirtualTime } from "./virtual_time.ts";
 
 export class CrashError extends Error {}
+// Work that nobody waits for dies with its process.
+globalThis.addEventListener("unhandledrejection", (event) => {
+  if (event.reason instanceof CrashError) event.preventDefault();
+});
 
 /** What a statement may say no with; the oracle says the same. */
 const REFUSED =
