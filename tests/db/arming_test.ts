@@ -218,6 +218,22 @@ Deno.test("VACUUM that renumbers nothing, and rows that were deleted before it, 
   assert.deepEqual(news(world, world.arm()), {});
 });
 
+Deno.test("a start after the application has deleted the highest rows publishes nothing again", () => {
+  using world = new TestReplica("CREATE TABLE k (v); INSERT INTO k (v) VALUES ('a'), ('b'), ('c')");
+  world.arm();
+  world.application.exec("DELETE FROM k WHERE rowid = 3");
+  world.reopen();
+  assert.deepEqual(news(world, world.arm()), {});
+});
+
+Deno.test("VACUUM while no node runs is seen at the next start", () => {
+  using world = new TestReplica("CREATE TABLE k (v); INSERT INTO k (rowid, v) VALUES (2, 'a'), (5, 'b')");
+  world.arm();
+  world.application.exec("VACUUM");
+  world.reopen();
+  assert.deepEqual(news(world, world.arm()), { renumbered: ["k"] });
+});
+
 Deno.test("a table that takes the name of one that was renamed in the same transaction is another", () => {
   using world = new TestReplica(SCHEMA);
   world.arm();

@@ -54,6 +54,8 @@ interface Arming {
   /** Names of the capture triggers of each table id, and the table they are on. */
   readonly triggers: ReadonlyMap<number, { tableName: string; names: Set<string> }>;
   readonly isFirst: boolean;
+  /** Whether the schema may have moved since the tables were armed last, in this life of the process or before. */
+  readonly hasMoved: boolean;
   readonly nowMs: number;
   /** The highest log id from before the pause that has just ended. */
   readonly pauseTop: number | undefined;
@@ -87,6 +89,7 @@ export function armTables(
     uniqueChanged: [],
   };
   const isFirst = readMeta(connection, "is_armed") === undefined;
+  const hasMoved = readMeta(connection, "armed_schema") !== readSchemaVersion(connection);
   const arming: Arming = {
     connection,
     log,
@@ -96,6 +99,7 @@ export function armTables(
     known: readKnownTables(connection),
     triggers: readTriggers(connection),
     isFirst,
+    hasMoved,
     nowMs,
     pauseTop,
   };
@@ -122,6 +126,7 @@ export function armTables(
   }
   for (const known of arming.known) if (!known.isDropped && !seen.has(known)) forgetTable(arming, known);
   if (isFirst) writeMeta(connection, "is_armed", 1n);
+  writeMeta(connection, "armed_schema", readSchemaVersion(connection));
   connection.forgetStatements();
   log.forgetStatements();
   policy.setReplicated(report.tables.map((table) => table.schema.name));
@@ -187,7 +192,8 @@ function noteChanges(arming: Arming, { schema, table, isNew, isCaptured: hasTrig
     report.uncaptured.push(schema.name);
     if (arming.hasImages) arming.images.begin(table.id);
   } else if (
-    schema.keyKind === "rowid" && backfillRenumbered(arming.connection, arming.log, { schema, table })
+    schema.keyKind === "rowid" && arming.hasMoved &&
+    backfillRenumbered(arming.connection, arming.log, { schema, table })
   ) {
     report.renumbered.push(schema.name);
   }
@@ -296,6 +302,10 @@ function findSuspended(
     .filter((name) => tableIdOfTrigger(name) === undefined)
     .map((name) => ({ name, sql: sqlOf.get(name) ?? "" }))
     .filter(({ name, sql }) => sql !== "" && (recording.deleting.has(name) || containsRaise(sql)));
+}
+
+function readSchemaVersion(connection: Connection): bigint {
+  return BigInt(connection.integer("PRAGMA schema_version"));
 }
 
 function readTriggerSql(connection: Connection): Map<string, string> {

@@ -23,7 +23,7 @@ export function noteHighestRowid(connection: Connection, schema: TableSchema, ta
 
 /**
  * Logs all rows of a table as backfill if they were renumbered, and returns whether they were. Call in a write
- * transaction, before the capture of later changes is read.
+ * transaction where the schema version has moved, before the capture of later changes is read.
  */
 export function backfillRenumbered(
   connection: Connection,

@@ -13,6 +13,7 @@ export type MetaName =
   | "first_run"
   | "last_run"
   | "is_armed"
+  | "armed_schema"
   | "paused"
   | "pause_top"
   | "operator_request"
