@@ -21,6 +21,8 @@ import { WriteWatch } from "./write_watch.ts";
 const TRANSACTION = { rows: 1000, milliseconds: 15 };
 /** The same while the application writes. */
 const SHARED_TRANSACTION = { rows: 500, milliseconds: 5 };
+/** How long messages gather while the application writes without a pause: whoever finds the database locked sleeps, longer than most transactions take. */
+const GATHER_MS = 20;
 /** Messages of a shard that wait; beyond that its reader stops reading. */
 const MAX_QUEUED = 512;
 const MAX_QUEUED_BYTES = 16 * 1024 * 1024;
@@ -182,7 +184,9 @@ export class ApplyLoop {
     // Let acknowledgements and looks for commits through between two transactions, and the application, which sleeps between
     // two tries at the lock: it would starve if the lock were always taken again at once.
     const heldMs = clock.nowMs() - beganMs;
-    if (isShared && heldMs > 1) await clock.sleep(heldMs, signal);
+    const isBusy = this.#application.isBusy();
+    if (isBusy && !this.#hasApplicable()) await clock.sleep(GATHER_MS, signal);
+    else if (isShared && heldMs > 1) await clock.sleep(heldMs, signal);
     else await clock.turn();
   }
 

@@ -23,6 +23,8 @@ import { newStatistics, type Statistics } from "./statistics.ts";
 
 /** Between two looks whether the database is still the same file. */
 const COMPARE_FILE_MS = 1000;
+/** Between two looks whether the schema has changed, where no commit was seen. */
+const ARM_MS = 100;
 /** Below every sequence. */
 const NOTHING_READ = -1;
 /** How long a stopping node waits for what is in flight. */
@@ -174,6 +176,7 @@ export class Node {
     const { clock } = this.#ports;
     let captured = 0;
     let comparedAtMs = 0;
+    let armedAtMs = 0;
     try {
       while (!signal.aborted) {
         if (clock.nowMs() - comparedAtMs >= COMPARE_FILE_MS) {
@@ -182,7 +185,10 @@ export class Node {
         }
         const hasNew = this.#publisher.look() || this.statistics.captured !== captured;
         captured = this.statistics.captured;
-        await this.#armer.look(this.#signal);
+        if (hasNew || clock.nowMs() - armedAtMs >= ARM_MS) {
+          armedAtMs = clock.nowMs();
+          await this.#armer.look(this.#signal);
+        }
         await this.#looks.next(hasNew, signal);
       }
     } finally {

@@ -13,11 +13,14 @@ import { EchoBook } from "./echo_book.ts";
 import { MessageSender, type MessageSenderParts } from "./message_sender.ts";
 import { Router } from "./router.ts";
 import { ShardPublishing } from "./shard_publishing.ts";
+import { WriteWatch } from "./write_watch.ts";
 
 /** Messages of a shard whose acknowledgement is open; more only makes a failure more costly. The original has one. */
 const MAX_IN_FLIGHT = { "batch": 16, "v0.6": 1 };
 /** Between two looks whether the outcome of all messages is known. */
 const DRAIN_SLEEP_MS = 5;
+/** How long changes gather while the application writes without a pause. */
+const GATHER_MS = 5;
 const BACKOFF = { firstMs: 20, maxMs: 5000 };
 
 /** What a publisher is made of; the parts that it makes itself are left out. */
@@ -42,6 +45,10 @@ export class Publisher {
   readonly #tasks = new Set<Promise<void>>();
   /** Whether a scan may find more although nothing was committed since the last. */
   #isBehind = true;
+  readonly #application: WriteWatch;
+  /** Whether the last scan came to the end of the change log, and when that was. */
+  #isAtEnd = false;
+  #scannedAtMs = -Infinity;
   #signal: AbortSignal = new AbortController().signal;
   #failure: unknown;
   /** Before it runs there is nothing to recover: it begins with that. */
@@ -50,6 +57,8 @@ export class Publisher {
   constructor(parts: PublisherParts) {
     const { wireFormat } = parts.encoder.options;
     this.#parts = parts;
+    const { clock, statistics } = parts;
+    this.#application = new WriteWatch(clock, () => statistics.captured, statistics.captured);
     this.#router = new Router(wireFormat, parts.streams.shards);
     this.#scanner = new ChangeScanner({ ...parts, router: this.#router });
     this.#sender = new MessageSender({
@@ -167,6 +176,10 @@ export class Publisher {
       }
     }
     while ((this.#parts.replica.hasNewCommits() || this.#isBehind) && !this.#signal.aborted) {
+      if (this.#isGathering()) {
+        this.#isBehind = true;
+        return;
+      }
       this.#isBehind = false;
       const ready = this.#shards.filter((state) => isReady(state) && !this.#isHeld(state));
       if (ready.length === 0 || !await this.#publishOpen(ready)) {
@@ -174,6 +187,12 @@ export class Publisher {
         return;
       }
     }
+  }
+
+  /** Whether changes gather yet: messages of few rows each cost every node more than the rows do. */
+  #isGathering(): boolean {
+    return this.#isAtEnd && this.#application.isBusy() &&
+      this.#parts.clock.nowMs() - this.#scannedAtMs < GATHER_MS;
   }
 
   #isHeld({ shard, maxMessages }: ShardPublishing): boolean {
@@ -193,6 +212,8 @@ export class Publisher {
       return false;
     }
     this.#parts.statistics.captured += result.entries;
+    this.#isAtEnd = result.isAtEnd;
+    this.#scannedAtMs = this.#parts.clock.nowMs();
     for (const state of ready) {
       const sets = result.sets.filter((set) => set.shard === state.shard);
       if (sets.length > 0) this.#sendAll(state, sets, { top: result.to, isWhole: result.isAtEnd });

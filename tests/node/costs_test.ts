@@ -73,7 +73,7 @@ const WORKLOADS: readonly Workload[] = [
     pauseMs: 100,
     rows: 100,
     atMost: {
-      originStatements: 23186,
+      originStatements: 24215,
       originWrites: 1030,
       originReads: 1030,
       replicaStatements: 10836,

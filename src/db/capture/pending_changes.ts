@@ -75,6 +75,8 @@ export class PendingChanges {
 
   /** Takes in some of it, and returns how many entries that were. Call inside a transaction. */
   loadSome(): number {
+    // Far cheaper than to read nothing.
+    if (this.#log.highestId() <= this.#loadedTo) return 0;
     const entries = this.#log.read(this.#loadedTo, LOAD_LIMIT);
     for (const entry of entries) {
       this.#loadedTo = entry.id;
