@@ -115,7 +115,9 @@ export const OPTIONS = {
   compress: switchOption({
     flag: "compress",
     defaultValue: false,
-    text: "Compress messages with Zstandard, the same on every node.",
+    text:
+      "Compress all messages with Zstandard, as the original Marmot does, the same on every node. Large ones of the batch " +
+      "format are compressed without it as well.",
   }),
   seqMapPath: textOption({
     flag: "seq-map-path",

@@ -26,6 +26,7 @@ export interface EncoderOptions {
   readonly origin: NodeId;
   readonly run: number;
   readonly wireFormat: "batch" | "v0.6";
+  /** Whether all messages are compressed, whatever their size; else those of our own format that gain by it. */
   readonly compress: boolean;
 }
 
@@ -44,6 +45,8 @@ export interface EncodeOptions {
 const MAX_EVENTS = 500;
 /** Bytes of a message aimed at; many small messages apply more smoothly than a few huge ones. */
 const TARGET_BYTES = 256 * 1024;
+/** From here on compression saves more than it costs. */
+const COMPRESS_FROM_BYTES = 2048;
 /** Left for headers and the envelope. */
 const OVERHEAD_BYTES = 1024;
 
@@ -115,8 +118,14 @@ export class MessageEncoder {
     return messages;
   }
 
+  /** Whoever reads tells a compressed payload by its first bytes, whatever its own options are. */
   #pack(bytes: Uint8Array): Uint8Array {
-    return this.options.compress ? compress(bytes) : bytes;
+    const { compress: isAlways, wireFormat } = this.options;
+    if (isAlways) return compress(bytes);
+    // The original reads compressed messages only where it is told to.
+    if (wireFormat === "v0.6" || bytes.length < COMPRESS_FROM_BYTES) return bytes;
+    const packed = compress(bytes);
+    return packed.length < bytes.length ? packed : bytes;
   }
 }
 

@@ -19,9 +19,11 @@ export function isZstandard(bytes: Uint8Array): boolean {
   return isSkippable || FRAME_MAGIC.every((byte, i) => bytes[i] === byte);
 }
 
+const PARAMETERS = { [zlib.constants.ZSTD_c_compressionLevel]: 1, [zlib.constants.ZSTD_c_checksumFlag]: 1 };
+
 /** One frame with a checksum, as v0.6 writes. */
 export function compress(bytes: Uint8Array): Uint8Array {
-  return zlib.zstdCompressSync(bytes, { params: { [zlib.constants.ZSTD_c_checksumFlag]: 1 } });
+  return zlib.zstdCompressSync(bytes, { params: PARAMETERS });
 }
 
 /**

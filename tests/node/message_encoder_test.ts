@@ -8,6 +8,7 @@ import { readSchema } from "../../src/db/schema/schema.ts";
 import { type EncoderOptions, MessageEncoder, type OutgoingMessage } from "../../src/node/message_encoder.ts";
 import type { ChangeEvent, RowEventV06 } from "../../src/wire/batch.ts";
 import { decodeBody } from "../../src/wire/batch_codec.ts";
+import { isZstandard } from "../../src/wire/compression.ts";
 import { decodeMessage } from "../../src/wire/message.ts";
 import { RawText, type Value } from "../../src/wire/value.ts";
 
@@ -131,6 +132,30 @@ Deno.test("a row that is larger than a message goes in parts, its neighbours bes
   const { messages } = encode(changes(TABLE, events), { maxPayloadBytes: 10_000 });
   assert.ok(messages.length > 4);
   assert.deepEqual(decode(messages), events);
+});
+
+Deno.test("of our own format large messages are compressed, small ones and those that would grow are not", () => {
+  const text = "order message broker replica change ".repeat(100);
+  const packedSize = (value: Value, compress = false) => {
+    const { messages } = encode(changes(TABLE, [row(1n, value)]), { compress });
+    assert.deepEqual(decode(messages), [row(1n, value)]);
+    assert.equal(messages.length, 1);
+    const { payload } = messages[0]!;
+    return { isPacked: isZstandard(payload), bytes: payload.length };
+  };
+  const large = packedSize(text);
+  assert.ok(large.isPacked && large.bytes < text.length / 4, `${large.bytes} bytes`);
+  assert.equal(packedSize(text.slice(0, 1000)).isPacked, false);
+  assert.equal(packedSize(text.slice(0, 1000), true).isPacked, true);
+  assert.equal(packedSize(crypto.getRandomValues(new Uint8Array(30_000))).isPacked, false);
+});
+
+Deno.test("in the original's format nothing is compressed without being told", () => {
+  const set = changes(TABLE, [row(1n, "x".repeat(10_000))]);
+  const isPacked = (compress: boolean) =>
+    encode(set, { wireFormat: "v0.6", compress }).messages.map(({ payload }) => isZstandard(payload));
+  assert.deepEqual(isPacked(false), [false]);
+  assert.deepEqual(isPacked(true), [true]);
 });
 
 Deno.test("no changes make no message", () => {
