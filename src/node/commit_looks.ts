@@ -10,7 +10,7 @@ const LOOK_MS = { busy: 2, idle: 10 };
  * Between two looks where hints come. SQLite writes the log first, may have to wait for the disk, and then makes the
  * commit visible, of which nothing tells: after a hint the pauses double from the first to the longest.
  */
-const HINTED_MS = { first: 1, longest: 250 };
+const HINTED_MS = { first: 1, longest: 500 };
 /** How long commits count as coming. */
 const BUSY_MS = 1000;
 /** More hints within this time cost more than looking without: the files are not watched while commits come. */

@@ -57,15 +57,15 @@ Deno.test("without hints an idle node looks every 10 ms, and every 2 ms for a se
 
 /** Looks until the pauses are the longest. */
 async function settle(looks: CommitLooks, world: World): Promise<void> {
-  while (await pause(looks, world, false) < 250);
+  while (await pause(looks, world, false) < 500);
 }
 
-Deno.test("with hints an idle node looks every 250 ms, and at once when a hint comes", async () => {
+Deno.test("with hints an idle node looks every 500 ms, and at once when a hint comes", async () => {
   const world = new World();
   const looks = new CommitLooks(world, { hints: world });
   assert.equal(await pause(looks, world, false), 10);
   await settle(looks, world);
-  assert.equal(await pause(looks, world, false), 250);
+  assert.equal(await pause(looks, world, false), 500);
   world.hintsAtMs = [world.now + 7];
   assert.equal(await pause(looks, world, false), 7);
 });
@@ -76,7 +76,7 @@ Deno.test("after a hint and after a commit it looks soon again, and then more an
   await settle(looks, world);
   world.hintsAtMs = [world.now + 7];
   assert.equal(await pause(looks, world, false), 7);
-  for (const expected of [1, 2, 4, 8, 16, 32, 64, 128, 250, 250]) {
+  for (const expected of [1, 2, 4, 8, 16, 32, 64, 128, 256, 500, 500]) {
     assert.equal(await pause(looks, world, false), expected);
   }
   for (const expected of [1, 2, 4]) assert.equal(await pause(looks, world, expected === 1), expected);

@@ -9,6 +9,7 @@ import {
   type Question,
   VERIFY_PROTOCOL,
 } from "./verify_protocol.ts";
+import { Wakeup } from "../../runtime/wakeup.ts";
 import { VerifySession, type VerifySessionParts } from "./verify_session.ts";
 
 /** How long an answer may take before the asker is told to ask again. */
@@ -23,6 +24,7 @@ export interface VerifyServiceParts extends VerifySessionParts {
 export class VerifyService {
   readonly #parts: VerifyServiceParts;
   readonly #process = crypto.randomUUID();
+  readonly #begun = new Wakeup();
   #session: VerifySession | undefined;
   #isStopped = false;
 
@@ -32,7 +34,9 @@ export class VerifyService {
 
   /** Ends sessions whose asker is gone, until the signal aborts; then no snapshot is open any more. */
   async run(signal: AbortSignal): Promise<void> {
+    signal.addEventListener("abort", () => this.#begun.ring());
     while (!signal.aborted) {
+      if (this.#session === undefined) await this.#begun.wait();
       await this.#parts.clock.sleep(LOOK_MS, signal);
       if (this.#session?.isOver) await this.#end();
     }
@@ -85,7 +89,9 @@ export class VerifyService {
     if (this.#session) throw new MarmotError("broker", "another marmot verify is asking it");
     if (kind !== "hold") throw new MarmotError("broker", "it has given up this comparison: it took too long");
     this.#parts.log.info("tables are compared by marmot verify", { session: id });
-    return this.#session = new VerifySession(id, this.#parts);
+    this.#session = new VerifySession(id, this.#parts);
+    this.#begun.ring();
+    return this.#session;
   }
 
   async #end(): Promise<void> {
