@@ -3,7 +3,7 @@
  * and table images. One message at a time, each on the condition that its table's subject still ends where this node has read it,
  * so that nothing is overwritten that this node does not know.
  */
-import type { ArmedTable } from "../db/rows/armed_tables.ts";
+import type { ChangeSet } from "../db/capture/change_scan.ts";
 import { errorText } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
 import { backoffDelayMs } from "../runtime/backoff.ts";
@@ -35,15 +35,30 @@ export interface CheckedPublisherParts {
   readonly cursorOf: (shard: number) => number;
 }
 
-interface TablePart {
-  readonly table: ArmedTable;
+/** Where the subjects of tables end, by table id: sequences that this node has read, or written itself. */
+type Ends = Map<number, number>;
+
+/** Tables that the change log names, as long as it has no new entry and the tables are armed as they were. */
+interface Logged {
+  readonly highestId: number;
+  readonly schema: number;
+  readonly tables: ReadonlySet<number>;
+}
+
+interface Part {
+  readonly set: ChangeSet;
   /** Log id of the last change. */
   readonly upTo: number;
+  readonly ends: Ends;
   readonly signal: AbortSignal;
 }
 
 export class CheckedPublisher {
   readonly images: ImagePublisher;
+  /** Tables that the change log names, as long as it has no new entry and the tables are armed as they were. */
+  #logged:
+    | { readonly highestId: number; readonly schema: number; readonly tables: ReadonlySet<number> }
+    | undefined;
 
   constructor(readonly parts: CheckedPublisherParts) {
     const lastReadSequence = this.#lastReadSequence.bind(this);
@@ -52,53 +67,86 @@ export class CheckedPublisher {
 
   /** Publishes the doubtful entries of a shard. False when the shard has to drain, or the signal aborts, before the end. */
   async publish(state: ShardPublishing, signal: AbortSignal): Promise<boolean> {
-    const { scanner, statistics } = this.parts;
+    const { scanner, statistics, clock } = this.parts;
+    const ends: Ends = new Map();
+    this.#passOver(state);
     for (;;) {
       const plan = await scanner.scanSoon([state], signal);
       if (!plan || !isChecked(state, signal)) return false;
-      for (const { table } of plan.sets) {
-        if (!await this.#publishTable(state, { table, upTo: plan.to, signal })) return false;
+      for (const set of plan.sets) {
+        if (!await this.#publishSet(state, { set, upTo: plan.to, ends, signal })) return false;
       }
       state.position = plan.to;
       statistics.captured += plan.entries;
-      if (plan.to < state.checkedTo && !plan.isAtEnd) continue;
+      if (plan.to < state.checkedTo && !plan.isAtEnd) {
+        // A scan that finds nothing for the shard waits for nobody.
+        await clock.turn();
+        continue;
+      }
       if (this.images.tablesDue(state.shard).length === 0) return isChecked(state, signal);
       if (!await this.images.publishNext(state, signal)) return false;
     }
   }
 
-  /** Publishes a table's changes up to a log id, trying again for as long as others write to the table and are faster. */
-  async #publishTable(state: ShardPublishing, part: TablePart): Promise<boolean> {
-    const { clock, random } = this.parts;
-    for (;;) {
-      const outcome = await this.#tryTable(state, part);
-      if (outcome !== "refused") return outcome;
-      // Who waits for long is only beaten more often; the jitter parts two that beat each other.
-      await clock.sleep(random() * READ_SLEEP_MS, part.signal);
-    }
+  /** A shard of whose tables the log has nothing need not look through all of it. */
+  #passOver(state: ShardPublishing): void {
+    const { replica, router } = this.parts;
+    const { highestId, tables } = this.#logged = this.#readLogged();
+    const hasEntries = replica.tables.all().some((table) =>
+      tables.has(table.id) && router.shardsOf(table).includes(state.shard)
+    );
+    if (!hasEntries) state.position = Math.max(state.position, highestId);
   }
 
-  /**
-   * Publishes a table's changes with images from after the moment whose sequence is expected. "refused" if another message
-   * came between: the rest must go with fresh images. False if the shard has to drain, or the signal aborts.
-   */
-  async #tryTable(
-    state: ShardPublishing,
-    { table, upTo, signal }: TablePart,
-  ): Promise<boolean | "refused"> {
+  #readLogged(): Logged {
+    const { log, armedVersion: schema } = this.parts.replica;
+    const highestId = log.highestId();
+    if (this.#logged?.highestId === highestId && this.#logged.schema === schema) return this.#logged;
+    return { highestId, schema, tables: log.tableIds() };
+  }
+
+  /** Publishes a table's changes up to a log id, trying again for as long as others write to the table and are faster. */
+  async #publishSet(state: ShardPublishing, part: Part): Promise<boolean> {
+    const { clock, random } = this.parts;
+    const end = part.ends.get(part.set.table.id);
+    let outcome = end === undefined ? "refused" : await this.#send(state, part, end);
+    for (let tries = 0; outcome === "refused"; tries++) {
+      // Who waits for long is only beaten more often; the jitter parts two that beat each other.
+      if (tries > 0) await clock.sleep(random() * READ_SLEEP_MS, part.signal);
+      outcome = await this.#tryAnew(state, part);
+    }
+    return outcome;
+  }
+
+  /** Publishes with images from after the moment whose sequence is expected. */
+  async #tryAnew(state: ShardPublishing, part: Part): Promise<boolean | "refused"> {
     const { scanner, sender } = this.parts;
+    const { set: { table }, upTo, signal } = part;
     const isOriginal = sender.parts.encoder.options.wireFormat === "v0.6";
-    let expected = isOriginal ? undefined : await this.#lastReadSequence(state, table.firstName, signal);
+    const expected = isOriginal ? undefined : await this.#lastReadSequence(state, table.firstName, signal);
     const again = await scanner.scanSoon([state], signal, { upTo, maxBytes: Infinity });
     if (!again || !isChecked(state, signal)) return false;
     const set = again.sets.find((candidate) => candidate.table.id === table.id);
-    for (const message of set ? sender.encode(state, set, again.to) : []) {
+    return set ? await this.#send(state, { ...part, set, upTo: again.to }, expected) : true;
+  }
+
+  /**
+   * Sends a set. "refused" if another message came between: the rest must go with fresh images. False if the shard has to
+   * drain, or the signal aborts.
+   */
+  async #send(
+    state: ShardPublishing,
+    { set, upTo, ends, signal }: Part,
+    expected: number | undefined,
+  ): Promise<boolean | "refused"> {
+    const { sender } = this.parts;
+    for (const message of sender.encode(state, set, upTo)) {
       if (!await sender.awaitRoom(state, "checked", signal)) return false;
       state.inFlight++;
       const sequence = await sender.send(state, message, expected);
       if (sequence === "refused") return isChecked(state, signal) ? "refused" : false;
       if (sequence === undefined) return false;
-      if (expected !== undefined) expected = sequence;
+      if (expected !== undefined) ends.set(set.table.id, expected = sequence);
     }
     return isChecked(state, signal);
   }

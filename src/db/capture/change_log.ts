@@ -54,6 +54,12 @@ export class ChangeLog {
     return this.connection.integer(`SELECT max(id) FROM ${CHANGE_LOG}`);
   }
 
+  /** The tables that entries name, by id: one look through all of the log. */
+  tableIds(): Set<number> {
+    const rows = this.connection.statement(`SELECT DISTINCT table_id FROM ${CHANGE_LOG}`).all();
+    return new Set(rows.map((row) => Number(row[0])));
+  }
+
   /** Logs every row of a table as backfill. */
   backfill(table: TableSchema, tableId: number): void {
     const key = table.key.map((position) => columnAt(table, position).sql);

@@ -109,14 +109,14 @@ export const PUBLISHING_FAULTS: readonly Fault[] = [
       {
         file: CHECKED,
         find:
-          "let expected = isOriginal ? undefined : await this.#lastReadSequence(state, table.firstName, signal);\n",
+          "const expected = isOriginal ? undefined : await this.#lastReadSequence(state, table.firstName, signal);\n",
         replace: "",
       },
       {
         file: CHECKED,
         find: "    if (!again || !isChecked(state, signal)) return false;\n",
         replace:
-          "    let expected = isOriginal ? undefined : await this.#lastReadSequence(state, table.firstName, signal);\n" +
+          "    const expected = isOriginal ? undefined : await this.#lastReadSequence(state, table.firstName, signal);\n" +
           "    if (!again || !isChecked(state, signal)) return false;\n",
       },
     ],
