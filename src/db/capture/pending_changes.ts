@@ -19,6 +19,9 @@ interface Entry {
   readonly hasVictim: boolean;
 }
 
+/** A change's id alone, where it is the only entry of its row: there may be a million of them. */
+type HeldEntry = number | Entry;
+
 /** What an own message ended, once it was read back. */
 interface EchoedEntries {
   readonly echo: Echo;
@@ -45,7 +48,7 @@ export class PendingChanges {
   readonly #log: ChangeLog;
   readonly #tables: ArmedTables;
   readonly #retained: RetainedEntries;
-  readonly #rows = new Map<number, Map<KeyIdentity, Entry>>();
+  readonly #rows = new Map<number, Map<KeyIdentity, HeldEntry>>();
   #loadedTo = 0;
   /** Entries to delete in the next write: ended backfill, and victims whose row is there. */
   #done: number[] = [];
@@ -88,19 +91,21 @@ export class PendingChanges {
 
   /** Whether a local change of the row is not settled. */
   isPending(tableId: number, identity: KeyIdentity): boolean {
-    return some(this.#rows.get(tableId)?.get(identity), (entry) => entry.kind !== entryKinds.backfill);
+    return some(this.#newest(tableId, identity), (entry) => entry.kind !== entryKinds.backfill);
   }
 
   /** Whether a local change of any row of the table is not settled. */
   hasPending(tableId: number): boolean {
     const rows = this.#rows.get(tableId)?.values() ?? [];
-    for (const entry of rows) if (some(entry, ({ kind }) => kind !== entryKinds.backfill)) return true;
+    for (const held of rows) {
+      if (some(released(held), ({ kind }) => kind !== entryKinds.backfill)) return true;
+    }
     return false;
   }
 
   /** Whether the row has entries, and each of them has an id up to `top`. */
   isCovered(tableId: number, identity: KeyIdentity, top: number): boolean {
-    const newest = this.#rows.get(tableId)?.get(identity);
+    const newest = this.#newest(tableId, identity);
     return newest !== undefined && newest.id <= top;
   }
 
@@ -176,6 +181,10 @@ export class PendingChanges {
     this.#retained.trim(nowMs);
   }
 
+  #newest(tableId: number, identity: KeyIdentity): Entry | undefined {
+    return released(this.#rows.get(tableId)?.get(identity));
+  }
+
   #keep(id: number): void {
     if (this.#kept !== undefined && this.#kept !== id) this.#done.push(this.#kept);
     this.#kept = id;
@@ -184,12 +193,12 @@ export class PendingChanges {
   #add(tableId: number, id: number, kind: number, key: readonly Value[]): void {
     const table = this.#tables.byId(tableId);
     if (!table) return;
-    const rows = this.#rows.get(tableId) ?? new Map<KeyIdentity, Entry>();
+    const rows = this.#rows.get(tableId) ?? new Map<KeyIdentity, HeldEntry>();
     this.#rows.set(tableId, rows);
     const ownKey = key.slice(0, table.schema.key.length);
     const identity = table.rows.identityOf(ownKey);
-    const entry = entryBehind(rows.get(identity), id, kind);
-    rows.set(identity, entry);
+    const entry = entryBehind(released(rows.get(identity)), id, kind);
+    rows.set(identity, held(entry));
     if (entry.hasVictim && !hasNull(ownKey) && table.rows.has(ownKey)) {
       this.#end(tableId, identity, { isOver: (e) => e.kind === entryKinds.victim, into: this.#done });
     }
@@ -203,7 +212,7 @@ export class PendingChanges {
     const rows = this.#rows.get(tableId);
     const left: Entry[] = [];
     let wasChange = false;
-    for (let at = rows?.get(identity); at; at = at.before) {
+    for (let at = this.#newest(tableId, identity); at; at = at.before) {
       if (isOver(at)) {
         into.push(at.id);
         wasChange ||= at.kind !== entryKinds.backfill;
@@ -215,7 +224,7 @@ export class PendingChanges {
       (before, e) => entryBehind(before, e.id, e.kind),
       undefined,
     );
-    if (newest) rows?.set(identity, newest);
+    if (newest) rows?.set(identity, held(newest));
     else rows?.delete(identity);
     return wasChange;
   }
@@ -223,6 +232,14 @@ export class PendingChanges {
 
 function entryBehind(before: Entry | undefined, id: number, kind: number): Entry {
   return { id, kind, before, hasVictim: kind === entryKinds.victim || (before?.hasVictim ?? false) };
+}
+
+function held(entry: Entry): HeldEntry {
+  return entry.kind === entryKinds.change && entry.before === undefined ? entry.id : entry;
+}
+
+function released(held: HeldEntry | undefined): Entry | undefined {
+  return typeof held === "number" ? entryBehind(undefined, held, entryKinds.change) : held;
 }
 
 function some(entry: Entry | undefined, test: (entry: Entry) => boolean): boolean {
