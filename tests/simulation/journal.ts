@@ -1,8 +1,9 @@
 /** The conflict journal of all nodes, against what the streams say: what it tells is true, and what lost is in it. */
-import { type BatchBody, decodeBody, decodeEnvelope } from "../../src/wire/batch_codec.ts";
+import { type BatchBody, decodeBody } from "../../src/wire/batch_codec.ts";
 import { isSameValue, type Value } from "../../src/wire/value.ts";
 import type { MemoryServer } from "./memory_server.ts";
 import type { SimulatedNode } from "./simulated_node.ts";
+import { readEnvelope } from "./stream_reading.ts";
 
 interface JournalParts {
   readonly nodes: readonly SimulatedNode[];
@@ -35,7 +36,7 @@ export class Journal {
     const shard = Number(String(record["winner_stream"]).split("-")[1]);
     const winner = this.#parts.server.everStored(shard, Number(record["winner_sequence"]));
     if (!winner) return "whose winner stands nowhere";
-    const { origin, parts, body } = decodeEnvelope(winner.payload);
+    const { origin, parts, body } = readEnvelope(winner.payload);
     if (String(origin) !== record["winner_origin"]) return "with another winner than stands there";
     if (record["kind"] !== "displaced" || parts > 1 || !bringsRow(decodeBody(body), losing)) return undefined;
     return "of a row that its winner itself brings back";

@@ -1,11 +1,11 @@
 /** What a stream holds, in words that a person can follow. */
-import { decodeBody, decodeEnvelope } from "../../src/wire/batch_codec.ts";
+import { decodeBody } from "../../src/wire/batch_codec.ts";
 import type { StoredMessage } from "../../src/stream/change_streams.ts";
-import { keyOf, rowTexts, valueText } from "./stream_reading.ts";
+import { keyOf, readEnvelope, rowTexts, valueText } from "./stream_reading.ts";
 
 /** One message: where it stands, whose it is, and what it says. */
 export function describeMessage({ shard, sequence, payload }: StoredMessage): string {
-  const { origin, run, number, top, part, parts, body } = decodeEnvelope(payload);
+  const { origin, run, number, top, part, parts, body } = readEnvelope(payload);
   const head = `stream ${shard} stores ${sequence}: node ${origin}, run ${
     run % 1_000_000
   } number ${number}, up to change ${top}`;

@@ -174,7 +174,8 @@ export class SimulatedNode {
       ...life,
       dbPath: this.path,
       random,
-      cursorOf: (shard) => this.cursor(shard),
+      // What its rows were ahead of the cursor when they came is in what it saves.
+      cursorOf: (shard) => Math.max(this.cursor(shard), this.exactFrom[shard - 1] ?? 0),
       say: (text) => say?.(this.id, text),
       onFailure: (error) => this.failure ??= error,
     });

@@ -98,7 +98,9 @@ function drawStatement(random: Random, table: SimulatedTable, workload: Workload
       return random.pick([
         `${verb} INTO nulls (x, y, v) VALUES (${n}, ${y}, ${v})`,
         `UPDATE nulls SET v = ${v} WHERE x = ${n} AND y IS ${y}`,
-        `${update} nulls SET y = ${y} WHERE x = ${n} AND y IS NOT ${y}`,
+        // Of two rows that take one key the order of their rowids would decide, which is each node's own.
+        `${update} nulls SET y = ${y} WHERE x = ${n} AND y IS NOT ${y} AND ` +
+        `(SELECT count(*) FROM nulls WHERE x = ${n} AND y IS NOT ${y}) = 1`,
         `DELETE FROM nulls WHERE x = ${n} AND y IS ${y}`,
       ]);
     }
