@@ -13,7 +13,7 @@ import { ArmedTables } from "./rows/armed_tables.ts";
 import { type ArmingReport, armTables } from "./capture/arming.ts";
 import { TriggerPolicy } from "./capture/authorizer.ts";
 import { ConflictJournal } from "./apply/conflict_journal.ts";
-import { ChangeLog } from "./capture/change_log.ts";
+import { ChangeLog, type LogEntry } from "./capture/change_log.ts";
 import { RetainedEntries, type Retention } from "./capture/retained_entries.ts";
 import { scanChanges, type ScanRequest, type ScanResult } from "./capture/change_scan.ts";
 import type { Connection } from "./connection.ts";
@@ -274,7 +274,11 @@ export class Replica {
   scan(request: ScanRequest): ScanResult | undefined {
     return this.connection.read(() =>
       this.#isSchemaKnown()
-        ? scanChanges(this.log, { tables: this.tables, isParked: this.#isParked }, request)
+        ? scanChanges(
+          this.log,
+          { tables: this.tables, isParked: this.#isParked, onRead: this.#onRead },
+          request,
+        )
         : undefined
     );
   }
@@ -320,6 +324,10 @@ export class Replica {
     if (this.#parked.tables().length === 0 && this.#hidden.tables().length === 0) return undefined;
     return this.#writeOnKnownSchema(() => this.#applier.retryParked(bounds));
   }
+
+  /** What was read of the log for publishing is not read again for what is pending. */
+  readonly #onRead = (after: number, entries: readonly LogEntry[]): void =>
+    this.#pending.take(after, entries);
 
   readonly #isParked = (table: ArmedTable): boolean => this.#parked.queueOf(table.names) !== undefined;
 

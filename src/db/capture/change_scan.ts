@@ -6,7 +6,7 @@ import type { ChangeEvent } from "../../wire/batch.ts";
 import type { Value } from "../../wire/value.ts";
 import type { ArmedTable, ArmedTables } from "../rows/armed_tables.ts";
 import { sizeOf } from "./change_event.ts";
-import type { ChangeLog } from "./change_log.ts";
+import type { ChangeLog, LogEntry } from "./change_log.ts";
 import { ImagesAhead } from "./images_ahead.ts";
 import { hasNull, type KeyIdentity } from "../schema/key.ts";
 import { entryKinds } from "../state/state_tables.ts";
@@ -47,17 +47,20 @@ export interface ScannedTables {
   readonly tables: ArmedTables;
   /** Whether events of the table were read and not applied: backfill of it would overwrite them. */
   readonly isParked: (table: ArmedTable) => boolean;
+  /** Told of all entries that were read, which follow `after`. */
+  readonly onRead: (after: number, entries: readonly LogEntry[]) => void;
 }
 
 /** Call inside a transaction. */
 export function scanChanges(
   log: ChangeLog,
-  { tables, isParked }: ScannedTables,
+  { tables, isParked, onRead }: ScannedTables,
   request: ScanRequest,
 ): ScanResult {
   const start = Math.min(...request.after.values());
   // One more than asked for tells whether there are more.
   const entries = log.read(start, request.maxEntries + 1);
+  onRead(start, entries);
   const images = new ImagesAhead(log, entries);
   const sets = new Map<string, ChangeSet>();
   const seen = new Map<number, Set<KeyIdentity>>();

@@ -5,7 +5,7 @@
  */
 import type { Value } from "../../wire/value.ts";
 import type { ArmedTables } from "../rows/armed_tables.ts";
-import { type ChangeLog, ranges } from "./change_log.ts";
+import { type ChangeLog, type LogEntry, ranges } from "./change_log.ts";
 import type { Echo, RetainedEntries } from "./retained_entries.ts";
 import { hasNull, type KeyIdentity } from "../schema/key.ts";
 import { entryKinds } from "../state/state_tables.ts";
@@ -81,12 +81,19 @@ export class PendingChanges {
     // Far cheaper than to read nothing.
     if (this.#log.highestId() <= this.#loadedTo) return 0;
     const entries = this.#log.read(this.#loadedTo, LOAD_LIMIT);
+    this.take(this.#loadedTo, entries);
+    return entries.length;
+  }
+
+  /** Takes in entries that somebody else has read: all that follow `after`, up to the last of them. Call inside that transaction. */
+  take(after: number, entries: readonly LogEntry[]): void {
+    if (after > this.#loadedTo) return;
     for (const entry of entries) {
+      if (entry.id <= this.#loadedTo) continue;
       this.#loadedTo = entry.id;
       if (entry.kind === entryKinds.settled) this.#keep(entry.id);
       else this.#add(entry.tableId, entry.id, entry.kind, entry.key);
     }
-    return entries.length;
   }
 
   /** Whether a local change of the row is not settled. */
