@@ -15,7 +15,7 @@ import { LockWatch } from "./lock_watch.ts";
 import { GROUP_WAIT_MS, MessageGroups } from "./message_groups.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Statistics } from "./statistics.ts";
-import { WriteWatch } from "./write_watch.ts";
+import type { WriteWatch } from "./write_watch.ts";
 
 /** Bounds of one write transaction: how long the application may have to wait for it. */
 const TRANSACTION = { rows: 1000, milliseconds: 15 };
@@ -35,6 +35,7 @@ export interface ApplyLoopParts {
   readonly random: () => number;
   readonly log: Log;
   readonly statistics: Statistics;
+  readonly application: WriteWatch;
   readonly onSchemaChange: () => Promise<void>;
   /** How many streams there are. */
   readonly shards: number;
@@ -66,7 +67,6 @@ export class ApplyLoop {
   /** Streams that were said to be stopped. */
   readonly #stopped = new Set<string>();
   readonly #lockWatch: LockWatch;
-  readonly #application: WriteWatch;
   /** Queues that are looked at again when the rest of a group is overdue. */
   readonly #expiring = new Set<Queue>();
   #signal: AbortSignal = new AbortController().signal;
@@ -76,8 +76,6 @@ export class ApplyLoop {
   constructor(parts: ApplyLoopParts) {
     this.#parts = parts;
     this.#lockWatch = new LockWatch(parts);
-    const { clock, statistics } = parts;
-    this.#application = new WriteWatch(clock, () => statistics.captured, statistics.captured);
   }
 
   /** Begins a shard anew, at its cursor: what waited of it is dropped. */
@@ -152,7 +150,7 @@ export class ApplyLoop {
   async #applySome(signal: AbortSignal): Promise<void> {
     const { replica, publisher, clock, random, onSchemaChange } = this.#parts;
     const taken: Taken[] = [];
-    const isShared = this.#application.isWriting();
+    const isShared = this.#parts.application.isWriting();
     const beganMs = clock.nowMs();
     let outcome: ApplyOutcome | undefined;
     try {
@@ -184,7 +182,7 @@ export class ApplyLoop {
     // Let acknowledgements and looks for commits through between two transactions, and the application, which sleeps between
     // two tries at the lock: it would starve if the lock were always taken again at once.
     const heldMs = clock.nowMs() - beganMs;
-    const isBusy = this.#application.isBusy();
+    const isBusy = this.#parts.application.isBusy();
     if (isBusy && !this.#hasApplicable()) await clock.sleep(GATHER_MS, signal);
     else if (isShared && heldMs > 1) await clock.sleep(heldMs, signal);
     else await clock.turn();

@@ -20,6 +20,7 @@ import type { SnapshotGate } from "./snapshot/snapshot_gate.ts";
 import { whileBusy } from "./while_busy.ts";
 import { LateMerge, type SavedSnapshots } from "./snapshot/late_merge.ts";
 import { newStatistics, type Statistics } from "./statistics.ts";
+import { WriteWatch } from "./write_watch.ts";
 
 /** Between two looks whether the database is still the same file. */
 const COMPARE_FILE_MS = 1000;
@@ -73,7 +74,8 @@ export class Node {
     this.#armer = options.armer ?? new Armer({ replica, ...ports });
     this.#armer.onRepublish = (tables) => this.#publisher.republish(tables);
     const onSchemaChange = () => this.#armer.look(this.#signal);
-    const shared = { replica, statistics: this.statistics, onSchemaChange, ...ports };
+    const application = new WriteWatch(ports.clock, () => this.statistics.captured, 0);
+    const shared = { replica, statistics: this.statistics, application, onSchemaChange, ...ports };
     const { wireFormat, compress } = options;
     const encoder = new MessageEncoder({ origin: replica.nodeId, run: replica.run, wireFormat, compress });
     this.#publisher = new Publisher({

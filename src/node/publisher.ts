@@ -13,7 +13,7 @@ import { EchoBook } from "./echo_book.ts";
 import { MessageSender, type MessageSenderParts } from "./message_sender.ts";
 import { Router } from "./router.ts";
 import { ShardPublishing } from "./shard_publishing.ts";
-import { WriteWatch } from "./write_watch.ts";
+import type { WriteWatch } from "./write_watch.ts";
 
 /** Messages of a shard whose acknowledgement is open; more only makes a failure more costly. The original has one. */
 const MAX_IN_FLIGHT = { "batch": 16, "v0.6": 1 };
@@ -29,6 +29,7 @@ export type PublisherParts =
   & Omit<MessageSenderParts, "echoes" | "onFailure" | "onDone">
   & Omit<CheckedPublisherParts, "router" | "scanner" | "sender">
   & {
+    readonly application: WriteWatch;
     /** Whether a shard should not be published to now, of whose stream so many messages are kept; never if left out. */
     readonly isHeld?: (shard: number, maxMessages: number) => boolean;
   };
@@ -45,7 +46,6 @@ export class Publisher {
   readonly #tasks = new Set<Promise<void>>();
   /** Whether a scan may find more although nothing was committed since the last. */
   #isBehind = true;
-  readonly #application: WriteWatch;
   /** Whether the last scan came to the end of the change log, and when that was. */
   #isAtEnd = false;
   #scannedAtMs = -Infinity;
@@ -57,8 +57,6 @@ export class Publisher {
   constructor(parts: PublisherParts) {
     const { wireFormat } = parts.encoder.options;
     this.#parts = parts;
-    const { clock, statistics } = parts;
-    this.#application = new WriteWatch(clock, () => statistics.captured, statistics.captured);
     this.#router = new Router(wireFormat, parts.streams.shards);
     this.#scanner = new ChangeScanner({ ...parts, router: this.#router });
     this.#sender = new MessageSender({
@@ -191,7 +189,7 @@ export class Publisher {
 
   /** Whether changes gather yet: messages of few rows each cost every node more than the rows do. */
   #isGathering(): boolean {
-    return this.#isAtEnd && this.#application.isBusy() &&
+    return this.#isAtEnd && this.#parts.application.isBusy() &&
       this.#parts.clock.nowMs() - this.#scannedAtMs < GATHER_MS;
   }
 
