@@ -3,8 +3,8 @@ import type { Clock } from "../runtime/clock.ts";
 
 /** How long it counts as writing after a change was captured. */
 const SHARED_MS = 500;
-/** What counts as writing without a pause, measured over so long at least. */
-const BUSY = { changesPerSecond: 200, milliseconds: 100 };
+/** What counts as writing without a pause: so many changes in this time. */
+const BUSY = { changes: 20, milliseconds: 100 };
 
 export class WriteWatch {
   readonly #clock: Clock;
@@ -12,7 +12,7 @@ export class WriteWatch {
   #seen: number | undefined;
   #wroteAtMs = -Infinity;
   #measured: { readonly atMs: number; readonly captured: number };
-  #changesPerSecond = 0;
+  #wasBusy = false;
 
   /** `captured` grows with each change that is captured. What there is counts as written just now, unless `seen` says so much was there before. */
   constructor(clock: Clock, captured: () => number, seen?: number) {
@@ -35,10 +35,12 @@ export class WriteWatch {
   isBusy(): boolean {
     const [atMs, captured] = [this.#clock.nowMs(), this.#captured()];
     const passedMs = atMs - this.#measured.atMs;
+    const changes = captured - this.#measured.captured;
     if (passedMs >= BUSY.milliseconds) {
-      this.#changesPerSecond = (captured - this.#measured.captured) / passedMs * 1000;
+      this.#wasBusy = changes / passedMs >= BUSY.changes / BUSY.milliseconds;
       this.#measured = { atMs, captured };
+      return this.#wasBusy;
     }
-    return this.#changesPerSecond >= BUSY.changesPerSecond;
+    return this.#wasBusy || changes >= BUSY.changes;
   }
 }
