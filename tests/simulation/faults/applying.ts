@@ -130,9 +130,8 @@ export const APPLYING_FAULTS: readonly Fault[] = [
     changes: [
       {
         file: PENDING,
-        find:
-          "return some(this.#rows.get(tableId)?.get(identity), (entry) => entry.kind !== entryKinds.backfill);",
-        replace: "return some(this.#rows.get(tableId)?.get(identity), () => true);",
+        find: "return some(this.#newest(tableId, identity), (entry) => entry.kind !== entryKinds.backfill);",
+        replace: "return some(this.#newest(tableId, identity), () => true);",
       },
       {
         file: BATCH,
