@@ -14,7 +14,7 @@ const HINTED_MS = { first: 1, longest: 500 };
 /** How long commits count as coming. */
 const BUSY_MS = 1000;
 /** More hints within this time cost more than looking without: the files are not watched while commits come. */
-const MANY_HINTS = { count: 50, milliseconds: 100 };
+const MANY_HINTS = { count: 100, milliseconds: 100 };
 /** So many times in a row commits were there without a hint: this file system gives none. */
 const MAX_SILENT = 3;
 

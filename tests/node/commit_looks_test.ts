@@ -86,8 +86,8 @@ Deno.test("many hints at a time end the listening until no commit comes for a se
   const world = new World();
   const looks = new CommitLooks(world, { hints: world });
   await looks.next(false, never);
-  world.hintsAtMs = Array.from({ length: 80 }, (_, i) => world.now + i);
-  for (let i = 0; i < 50; i++) assert.ok(await pause(looks, world, true) <= 1);
+  world.hintsAtMs = Array.from({ length: 150 }, (_, i) => world.now + i / 2);
+  for (let i = 0; i < 100; i++) assert.ok(await pause(looks, world, true) <= 1);
   assert.equal(world.isOpen, false);
   assert.equal(await pause(looks, world, true), 2);
   world.hintsAtMs = [];
