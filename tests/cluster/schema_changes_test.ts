@@ -210,6 +210,8 @@ const CASES: readonly SchemaCase[] = [
       a.sql("INSERT INTO gone VALUES (2, 'right before', ''); DROP TABLE gone");
       b.sql("INSERT INTO gone VALUES (3, 'nobody misses me', '')");
       await a.waitForLog(/table was dropped table=gone/);
+      // An event of the old table that came after the new one was made would be one that never fits.
+      await world.readAll();
       b.sql("DROP TABLE gone");
       await b.waitForLog(/table was dropped table=gone/);
       for (const node of [a, b]) node.sql("CREATE TABLE gone (k TEXT PRIMARY KEY, n INT) WITHOUT ROWID");

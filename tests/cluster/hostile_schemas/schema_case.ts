@@ -47,6 +47,17 @@ export class World {
     });
   }
 
+  /** Waits until both nodes have read whatever either has captured of this case's tables, applied or not. */
+  async readAll(): Promise<void> {
+    await waitUntil(() => {
+      if (this.cluster.nodes.some((node) => this.#countPending(node, this.#tables) > 0)) return false;
+      const [a, b] = this.cluster.nodes.map((node) =>
+        JSON.stringify(select(node, "SELECT name, cursor FROM __marmot__stream ORDER BY name"))
+      );
+      return a === b;
+    }, { timeoutMs: TIMEOUT_MS, what: () => "the nodes have not read the same" });
+  }
+
   #isConverged(tables: readonly string[]): boolean {
     if (this.cluster.nodes.some((node) => this.#countPending(node, tables) > 0)) return false;
     const [first, ...others] = this.cluster.nodes.map((node) => this.#dump(node, tables));
