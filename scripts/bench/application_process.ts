@@ -10,6 +10,13 @@ interface OnTable {
   readonly shape: ShapeName;
 }
 
+export interface Rows extends OnTable {
+  readonly from?: number;
+  readonly rows: number;
+  readonly rowsEach?: number;
+  readonly marker?: number;
+}
+
 export type Order =
   | { readonly do: "exec"; readonly path: string; readonly sql: string }
   | { readonly do: "close"; readonly path: string }
@@ -84,6 +91,12 @@ export class ApplicationProcess implements AsyncDisposable {
     const answer = JSON.parse(value) as Answer;
     if (answer.error !== undefined) throw new Error(`The application failed: ${answer.error}`);
     return answer;
+  }
+
+  /** Inserts rows in transactions of 1,000 unless told, from id 1 on unless told; the marker last where there is one. */
+  insert({ path, shape, from = 1, rows, rowsEach = 1000, marker }: Rows): Promise<Answer> {
+    const ending = marker === undefined ? {} : { marker };
+    return this.do({ do: "write", path, shape, kind: "insert", from, rows, rowsEach, ...ending });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -34,6 +34,7 @@ import { LOAD_LIMIT, PendingChanges } from "./capture/pending_changes.ts";
 import { createStateTables, hasStateTables, STATE_VERSION } from "./state/state_tables.ts";
 import { ReplicaIdentity } from "./replica_identity.ts";
 import { UniqueAgreement } from "./apply/unique_agreement.ts";
+import { readSchemaVersion } from "./schema/schema.ts";
 import { StreamPositions } from "./state/stream_positions.ts";
 
 export const DEFAULT_RETENTION: Retention = { milliseconds: 10 * 60_000, entries: 10_000 };
@@ -260,7 +261,7 @@ export class Replica {
           seqMap: this.#readSeqMap(),
         });
       }
-      return { armed, schemaVersion: this.#readSchemaVersion() };
+      return { armed, schemaVersion: readSchemaVersion(this.connection) };
     });
     if (!report) return undefined;
     this.tables.set(report.armed.tables);
@@ -360,18 +361,16 @@ export class Replica {
     this.connection.close();
   }
 
-  #readSchemaVersion(): number {
-    return this.connection.integer("PRAGMA schema_version");
-  }
-
   #isSchemaKnown(): boolean {
-    return this.#readSchemaVersion() === this.#schemaVersion;
+    return readSchemaVersion(this.connection) === this.#schemaVersion;
   }
 
   /** Marmot's own change of the schema (suspended triggers) must not look like the application's. */
   #writeOnKnownSchema<T>(work: () => T): T | undefined {
     const done = this.#write(() =>
-      this.#isSchemaKnown() ? { result: work(), schemaVersion: this.#readSchemaVersion() } : undefined
+      this.#isSchemaKnown()
+        ? { result: work(), schemaVersion: readSchemaVersion(this.connection) }
+        : undefined
     );
     if (done) this.#schemaVersion = done.schemaVersion;
     return done?.result;

@@ -148,9 +148,9 @@ export class ApplyLoop {
   }
 
   async #applySome(signal: AbortSignal): Promise<void> {
-    const { replica, publisher, clock, random, onSchemaChange } = this.#parts;
+    const { replica, publisher, application, clock, random, onSchemaChange } = this.#parts;
     const taken: Taken[] = [];
-    const isShared = this.#parts.application.isWriting();
+    const isShared = application.isWriting();
     const beganMs = clock.nowMs();
     let outcome: ApplyOutcome | undefined;
     try {
@@ -182,8 +182,7 @@ export class ApplyLoop {
     // Let acknowledgements and looks for commits through between two transactions, and the application, which sleeps between
     // two tries at the lock: it would starve if the lock were always taken again at once.
     const heldMs = clock.nowMs() - beganMs;
-    const isBusy = this.#parts.application.isBusy();
-    if (isBusy && !this.#hasApplicable()) await clock.sleep(GATHER_MS, signal);
+    if (application.isBusy() && !this.#hasApplicable()) await clock.sleep(GATHER_MS, signal);
     else if (isShared && heldMs > 1) await clock.sleep(heldMs, signal);
     else await clock.turn();
   }

@@ -55,10 +55,7 @@ interface Part {
 
 export class CheckedPublisher {
   readonly images: ImagePublisher;
-  /** Tables that the change log names, as long as it has no new entry and the tables are armed as they were. */
-  #logged:
-    | { readonly highestId: number; readonly schema: number; readonly tables: ReadonlySet<number> }
-    | undefined;
+  #logged: Logged | undefined;
 
   constructor(readonly parts: CheckedPublisherParts) {
     const lastReadSequence = this.#lastReadSequence.bind(this);

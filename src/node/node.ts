@@ -17,9 +17,9 @@ import { MessageEncoder } from "./message_encoder.ts";
 import { Publisher } from "./publisher.ts";
 import { ShardReader } from "./shard_reader.ts";
 import type { SnapshotGate } from "./snapshot/snapshot_gate.ts";
-import { whileBusy } from "./while_busy.ts";
 import { LateMerge, type SavedSnapshots } from "./snapshot/late_merge.ts";
 import { newStatistics, type Statistics } from "./statistics.ts";
+import { whileBusy } from "./while_busy.ts";
 import { WriteWatch } from "./write_watch.ts";
 
 /** Between two looks whether the database is still the same file. */

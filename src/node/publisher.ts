@@ -46,9 +46,8 @@ export class Publisher {
   readonly #tasks = new Set<Promise<void>>();
   /** Whether a scan may find more although nothing was committed since the last. */
   #isBehind = true;
-  /** Whether the last scan came to the end of the change log, and when that was. */
-  #isAtEnd = false;
-  #scannedAtMs = -Infinity;
+  /** When the last scan came to the end of the change log; long ago where it did not. */
+  #reachedEndAtMs = -Infinity;
   #signal: AbortSignal = new AbortController().signal;
   #failure: unknown;
   /** Before it runs there is nothing to recover: it begins with that. */
@@ -189,8 +188,8 @@ export class Publisher {
 
   /** Whether changes gather yet: messages of few rows each cost every node more than the rows do. */
   #isGathering(): boolean {
-    return this.#isAtEnd && this.#parts.application.isBusy() &&
-      this.#parts.clock.nowMs() - this.#scannedAtMs < GATHER_MS;
+    const { application, clock } = this.#parts;
+    return application.isBusy() && clock.nowMs() - this.#reachedEndAtMs < GATHER_MS;
   }
 
   #isHeld({ shard, maxMessages }: ShardPublishing): boolean {
@@ -210,8 +209,7 @@ export class Publisher {
       return false;
     }
     this.#parts.statistics.captured += result.entries;
-    this.#isAtEnd = result.isAtEnd;
-    this.#scannedAtMs = this.#parts.clock.nowMs();
+    this.#reachedEndAtMs = result.isAtEnd ? this.#parts.clock.nowMs() : -Infinity;
     for (const state of ready) {
       const sets = result.sets.filter((set) => set.shard === state.shard);
       if (sets.length > 0) this.#sendAll(state, sets, { top: result.to, isWhole: result.isAtEnd });

@@ -36,7 +36,7 @@ export class Journal {
     const shard = Number(String(record["winner_stream"]).split("-")[1]);
     const winner = this.#parts.server.everStored(shard, Number(record["winner_sequence"]));
     if (!winner) return "whose winner stands nowhere";
-    const { origin, parts, body } = readEnvelope(winner.payload);
+    const { origin, parts, body } = readEnvelope(winner);
     if (String(origin) !== record["winner_origin"]) return "with another winner than stands there";
     if (record["kind"] !== "displaced" || parts > 1 || !bringsRow(decodeBody(body), losing)) return undefined;
     return "of a row that its winner itself brings back";

@@ -4,8 +4,9 @@ import type { StoredMessage } from "../../src/stream/change_streams.ts";
 import { keyOf, readEnvelope, rowTexts, valueText } from "./stream_reading.ts";
 
 /** One message: where it stands, whose it is, and what it says. */
-export function describeMessage({ shard, sequence, payload }: StoredMessage): string {
-  const { origin, run, number, top, part, parts, body } = readEnvelope(payload);
+export function describeMessage(message: StoredMessage): string {
+  const { shard, sequence } = message;
+  const { origin, run, number, top, part, parts, body } = readEnvelope(message);
   const head = `stream ${shard} stores ${sequence}: node ${origin}, run ${
     run % 1_000_000
   } number ${number}, up to change ${top}`;

@@ -1,7 +1,7 @@
 /** What a stream says, read anew from its first message, without the engine: which messages count, and what is in them. */
-import { type BatchBody, decodeBody, decodeEnvelope, type Envelope } from "../../src/wire/batch_codec.ts";
+import { type BatchBody, decodeBody, type Envelope } from "../../src/wire/batch_codec.ts";
 import type { StoredMessage } from "../../src/stream/change_streams.ts";
-import { decompress, isZstandard } from "../../src/wire/compression.ts";
+import { decodeMessage } from "../../src/wire/message.ts";
 import { RawText, type Value } from "../../src/wire/value.ts";
 
 /** A message that counts, with its body once the last part of it has come. */
@@ -17,9 +17,11 @@ interface Mark {
   number: number;
 }
 
-/** The envelope of a message, which is compressed where that pays. */
-export function readEnvelope(payload: Uint8Array): Envelope {
-  return decodeEnvelope(isZstandard(payload) ? decompress(payload) : payload);
+/** The envelope of a message of our own format. */
+export function readEnvelope({ format, payload }: StoredMessage): Envelope {
+  const decoded = decodeMessage(format, payload);
+  if (decoded.kind !== "batch") throw new Error("a message is of the original's format");
+  return decoded.envelope;
 }
 
 export class StreamReading {
@@ -33,7 +35,7 @@ export class StreamReading {
 
   /** Takes the next message. Undefined if it is older than one of its origin that was read, or other parts are to come. */
   take(message: StoredMessage): SoundMessage | undefined {
-    const envelope = readEnvelope(message.payload);
+    const envelope = readEnvelope(message);
     const { origin, run, number, part, top } = envelope;
     const mark = this.#marks.get(origin);
     if (mark && (run < mark.run || (run === mark.run && number <= mark.number))) return undefined;

@@ -44,7 +44,7 @@ async function measure(
   const node = await world.startNode(path, { nodeId: 1, natsUrl: proxy.url, flags });
   await using application = world.startApplication();
   const [up, down] = [proxy.bytesUp, proxy.bytesDown];
-  await application.do({ do: "write", path, shape, kind: "insert", from: 1, rows, rowsEach: 1000 });
+  await application.insert({ path, shape, rows });
   await waitUntilSettled(path, [node]);
   const limit = recordBytes(path, shape) / rows;
   const stored = await readStored({ url, shards: DEFAULT_SHARDS, compress });

@@ -21,16 +21,7 @@ export const catchUp: Measurement = {
     const { url } = await world.server;
     const writer = await world.startNode(path, { nodeId: 1 });
     await using application = world.startApplication();
-    await application.do({
-      do: "write",
-      path,
-      shape: SHAPE,
-      kind: "insert",
-      from: 1,
-      rows,
-      rowsEach: 1000,
-      marker: MARKER,
-    });
+    await application.insert({ path, shape: SHAPE, rows, marker: MARKER });
     await waitUntilSettled(path, [writer]);
     const { seconds: reading } = await consumeAll({ url, shards: DEFAULT_SHARDS });
     const node = await world.startNode(behind, { nodeId: 2 });

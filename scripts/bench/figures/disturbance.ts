@@ -38,16 +38,7 @@ async function measureLock(world: BenchWorld, rows: number): Promise<Readings> {
   await using writer = world.startApplication();
   await using prober = world.startApplication();
   await prober.do({ do: "exec", path: there, sql: "SELECT 1" });
-  const written = writer.do({
-    do: "write",
-    path,
-    shape: SHAPE,
-    kind: "insert",
-    from: 1,
-    rows,
-    rowsEach: 1000,
-    marker: MARKER,
-  });
+  const written = writer.insert({ path, shape: SHAPE, rows, marker: MARKER });
   const { longestMs, p99Ms } = await prober.do({ do: "probe", path: there, shape: SHAPE, marker: MARKER });
   await written;
   for (const node of nodes) await node.stop();

@@ -23,16 +23,7 @@ export const largeTransaction: Measurement = {
     await using application = world.startApplication();
     await application.do({ do: "exec", path, sql: "SELECT 1" });
     const startedAt = performance.now();
-    await application.do({
-      do: "write",
-      path,
-      shape: SHAPE,
-      kind: "insert",
-      from: 1,
-      rows,
-      rowsEach: rows,
-      marker: MARKER,
-    });
+    await application.insert({ path, shape: SHAPE, rows, rowsEach: rows, marker: MARKER });
     await waitForRow([there], { shape: SHAPE, id: MARKER, nodes });
     const seconds = (performance.now() - startedAt) / 1000;
     await waitUntilSettled(path, nodes);

@@ -40,15 +40,7 @@ async function measure(
   const path = world.makeDatabase(shape, tableRows);
   armDatabase(path);
   await using application = world.startApplication();
-  await application.do({
-    do: "write",
-    path,
-    shape,
-    kind: "insert",
-    from: tableRows + 1,
-    rows: pending,
-    rowsEach: 1000,
-  });
+  await application.insert({ path, shape, from: tableRows + 1, rows: pending });
   await application.do({ do: "close", path });
   const streams = await openStreams({ url: (await world.server).url, shards: DEFAULT_SHARDS });
   try {

@@ -22,7 +22,7 @@ import {
 } from "../schema/known_tables.ts";
 import { readMeta, writeMeta } from "../state/meta.ts";
 import { backfillRenumbered, noteHighestRowid } from "./rowid_keys.ts";
-import { type ExcludedTable, readSchema, type TableSchema } from "../schema/schema.ts";
+import { type ExcludedTable, readSchema, readSchemaVersion, type TableSchema } from "../schema/schema.ts";
 import { widenChangeLog } from "../state/state_tables.ts";
 
 export interface ArmingReport {
@@ -89,7 +89,7 @@ export function armTables(
     uniqueChanged: [],
   };
   const isFirst = readMeta(connection, "is_armed") === undefined;
-  const hasMoved = readMeta(connection, "armed_schema") !== readSchemaVersion(connection);
+  const hasMoved = readMeta(connection, "armed_schema") !== BigInt(readSchemaVersion(connection));
   const arming: Arming = {
     connection,
     log,
@@ -126,7 +126,7 @@ export function armTables(
   }
   for (const known of arming.known) if (!known.isDropped && !seen.has(known)) forgetTable(arming, known);
   if (isFirst) writeMeta(connection, "is_armed", 1n);
-  writeMeta(connection, "armed_schema", readSchemaVersion(connection));
+  writeMeta(connection, "armed_schema", BigInt(readSchemaVersion(connection)));
   connection.forgetStatements();
   log.forgetStatements();
   policy.setReplicated(report.tables.map((table) => table.schema.name));
@@ -302,10 +302,6 @@ function findSuspended(
     .filter((name) => tableIdOfTrigger(name) === undefined)
     .map((name) => ({ name, sql: sqlOf.get(name) ?? "" }))
     .filter(({ name, sql }) => sql !== "" && (recording.deleting.has(name) || containsRaise(sql)));
-}
-
-function readSchemaVersion(connection: Connection): bigint {
-  return BigInt(connection.integer("PRAGMA schema_version"));
 }
 
 function readTriggerSql(connection: Connection): Map<string, string> {

@@ -75,6 +75,11 @@ export function keyTermSql(table: TableSchema, index: number, row?: string): str
   return `${term} COLLATE ${quoteIdentifier(table.keyCollations[index] ?? "BINARY")}`;
 }
 
+/** A number that moves with each change of the schema. Source: https://www.sqlite.org/pragma.html#pragma_schema_version */
+export function readSchemaVersion(connection: Connection): number {
+  return connection.integer("PRAGMA schema_version");
+}
+
 /** Reads the schema of all tables that can be replicated. Virtual tables and their shadow tables are not among them. */
 export function readSchema(connection: Connection): LocalSchema {
   const tables: TableSchema[] = [];
