@@ -90,9 +90,9 @@ export class PendingChanges {
     if (after > this.#loadedTo) return;
     for (const entry of entries) {
       if (entry.id <= this.#loadedTo) continue;
-      this.#loadedTo = entry.id;
       if (entry.kind === entryKinds.settled) this.#keep(entry.id);
-      else this.#add(entry.tableId, entry.id, entry.kind, entry.key);
+      else this.#add(entry);
+      this.#loadedTo = entry.id;
     }
   }
 
@@ -197,16 +197,18 @@ export class PendingChanges {
     this.#kept = id;
   }
 
-  #add(tableId: number, id: number, kind: number, key: readonly Value[]): void {
+  /** Nothing is taken in of an entry where SQLite fails: it is read again. */
+  #add({ tableId, id, kind, key }: LogEntry): void {
     const table = this.#tables.byId(tableId);
     if (!table) return;
     const rows = this.#rows.get(tableId) ?? new Map<KeyIdentity, HeldEntry>();
-    this.#rows.set(tableId, rows);
     const ownKey = key.slice(0, table.schema.key.length);
     const identity = table.rows.identityOf(ownKey);
     const entry = entryBehind(released(rows.get(identity)), id, kind);
+    const isFalseVictim = entry.hasVictim && !hasNull(ownKey) && table.rows.has(ownKey);
+    this.#rows.set(tableId, rows);
     rows.set(identity, held(entry));
-    if (entry.hasVictim && !hasNull(ownKey) && table.rows.has(ownKey)) {
+    if (isFalseVictim) {
       this.#end(tableId, identity, { isOver: (e) => e.kind === entryKinds.victim, into: this.#done });
     }
   }
