@@ -70,6 +70,15 @@ export class DatabaseBusyError extends MarmotError {
   }
 }
 
+/** More was captured than can be taken in while the write lock is held: it must be taken in before. */
+export class BacklogError extends MarmotError {
+  override readonly name = "BacklogError";
+
+  constructor() {
+    super("database-busy", "too many captured changes are not known yet");
+  }
+}
+
 /** The text of any thrown value, without its stack. */
 export function errorText(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -30,7 +30,7 @@ import { openDatabase, openError } from "./open_database.ts";
 import { ParkedMessages } from "./apply/parked_messages.ts";
 import { Quarantine } from "./apply/quarantine.ts";
 import type { RetryResult } from "./apply/quarantine_retry.ts";
-import { LOAD_LIMIT, PendingChanges } from "./capture/pending_changes.ts";
+import { PendingChanges } from "./capture/pending_changes.ts";
 import { createStateTables, hasStateTables, STATE_VERSION } from "./state/state_tables.ts";
 import { ReplicaIdentity } from "./replica_identity.ts";
 import { UniqueAgreement } from "./apply/unique_agreement.ts";
@@ -62,6 +62,8 @@ export interface ReplicaOptions {
   readonly maxImageDeletes?: number;
   /** Whether table images can be published, which the original's format cannot carry; true unless told. */
   readonly hasImages?: boolean;
+  /** How many captured changes are taken in at once; LOAD_LIMIT of pending_changes.ts unless told. */
+  readonly loadLimit?: number;
 }
 
 export class Replica {
@@ -104,7 +106,7 @@ export class Replica {
     this.#parked = new ParkedMessages(connection);
     this.#hidden = new HiddenRows(connection);
     this.#retained = new RetainedEntries(connection, options.retention ?? DEFAULT_RETENTION);
-    this.#pending = new PendingChanges(this.log, this.tables, this.#retained);
+    this.#pending = new PendingChanges(this.log, this.tables, this.#retained, options.loadLimit);
     this.#journal = new ConflictJournal(connection);
     this.#images = new DueImages(connection);
     this.hasImages = options.hasImages ?? true;
@@ -308,11 +310,15 @@ export class Replica {
    * lock. True if there is more.
    */
   loadBacklog(): boolean {
-    if (this.log.highestId() - this.#pending.loadedTo < LOAD_LIMIT) return false;
-    return this.connection.read(() => this.#isSchemaKnown() && this.#pending.loadSome() === LOAD_LIMIT);
+    return this.connection.read(() =>
+      this.#isSchemaKnown() && this.#pending.isFarBehind() && this.#pending.loadSome()
+    );
   }
 
-  /** Applies messages in order; undefined when the schema has changed since the tables were armed. */
+  /**
+   * Applies messages in order; undefined when the schema has changed since the tables were armed. Where the outcome says so,
+   * and where it throws BacklogError, the backlog must be loaded first.
+   */
   apply(messages: Iterable<IncomingMessage>, bounds: ApplyBounds): ApplyOutcome | undefined {
     return this.#writeOnKnownSchema(() => {
       recordLogTop(this.connection, this.log.highestId());
@@ -378,9 +384,14 @@ export class Replica {
 
   /** A write transaction after which memory and database tell the same, however it ended. */
   #write<T>(work: () => T): T {
+    let hasBegun = false;
     try {
-      return this.connection.write(work);
+      return this.connection.write(() => {
+        hasBegun = true;
+        return work();
+      });
     } catch (error) {
+      if (!hasBegun) throw error;
       if (!hasStateTables(this.connection)) {
         throw new MarmotError(
           "database",

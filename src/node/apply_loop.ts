@@ -5,6 +5,7 @@
 import type { IncomingMessage } from "../db/apply/applier.ts";
 import type { ApplyOutcome } from "../db/apply/apply_outcome.ts";
 import { decideOnApplyError } from "../db/apply/apply_policy.ts";
+import { BacklogError } from "../errors.ts";
 import type { Replica } from "../db/replica.ts";
 import type { Log } from "../observability/log.ts";
 import type { Clock } from "../runtime/clock.ts";
@@ -72,6 +73,8 @@ export class ApplyLoop {
   #signal: AbortSignal = new AbortController().signal;
   #turn = 0;
   #isUntidy = false;
+  /** Whether a message waits that cannot be applied before all captured changes are known. */
+  #needsBacklog = false;
 
   constructor(parts: ApplyLoopParts) {
     this.#parts = parts;
@@ -154,10 +157,14 @@ export class ApplyLoop {
     const beganMs = clock.nowMs();
     let outcome: ApplyOutcome | undefined;
     try {
-      while (!signal.aborted && replica.loadBacklog()) await clock.turn();
+      if (this.#needsBacklog) await this.#loadBacklog(signal);
       outcome = replica.apply(this.#take(taken), isShared ? SHARED_TRANSACTION : TRANSACTION);
     } catch (error) {
       if (decideOnApplyError(error) !== "retry") throw error;
+      if (error instanceof BacklogError) {
+        this.#needsBacklog = true;
+        return;
+      }
       this.#lockWatch.noteBusy();
       await clock.sleep(BUSY_SLEEP_MS.min + random() * (BUSY_SLEEP_MS.max - BUSY_SLEEP_MS.min), signal);
       return;
@@ -165,6 +172,7 @@ export class ApplyLoop {
     this.#lockWatch.noteFree();
     if (!outcome) return await onSchemaChange();
     this.#isUntidy = false;
+    this.#needsBacklog = outcome.needsBacklog;
     for (const { queue, message } of taken.slice(0, outcome.messages)) {
       if (queue.messages[0] !== message) continue;
       queue.messages.shift();
@@ -185,6 +193,11 @@ export class ApplyLoop {
     if (application.isBusy() && !this.#hasApplicable()) await clock.sleep(GATHER_MS, signal);
     else if (isShared && heldMs > 1) await clock.sleep(heldMs, signal);
     else await clock.turn();
+  }
+
+  async #loadBacklog(signal: AbortSignal): Promise<void> {
+    const { replica, clock } = this.#parts;
+    while (!signal.aborted && replica.loadBacklog()) await clock.turn();
   }
 
   /** Whether a message waits that may be applied now. */

@@ -33,6 +33,8 @@ globalThis.addEventListener("unhandledrejection", (event) => {
 /** What a statement may say no with; the oracle says the same. */
 const REFUSED =
   /UNIQUE|constraint|cannot store|datatype mismatch|no such column|has no column named|no such table/;
+/** Captured changes that are taken in at once: so few that there often are more. */
+const LOAD_LIMIT = 3;
 /** Settled entries that may stay: the one with the highest id, and the one that was that before. */
 const MAX_ENTRIES_AT_REST = 2;
 
@@ -142,6 +144,7 @@ export class SimulatedNode {
       log: silentLog,
       busyTimeoutMs: 0,
       maxImageDeletes: 100,
+      loadLimit: LOAD_LIMIT,
     });
     this.#sabotage = new Sabotage(replica.connection, () => {
       if (this.#pass()) throw new CrashError("crashed in a transaction");

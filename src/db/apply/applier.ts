@@ -3,11 +3,11 @@
  * transaction that moves its stream's cursor past it: rows, settled entries, origin marks, parked and quarantined messages, the
  * journal. A message is decoded once; what to do with one that fails is decided by apply_policy.ts.
  */
-import { errorText, MalformedMessageError, MarmotError } from "../../errors.ts";
+import { BacklogError, errorText, MalformedMessageError, MarmotError } from "../../errors.ts";
 import type { Log } from "../../observability/log.ts";
 import type { Envelope } from "../../wire/batch_codec.ts";
 import { decodeBody } from "../../wire/batch_codec.ts";
-import { decodeMessage, isNewerFormat } from "../../wire/message.ts";
+import { decodeMessage, isNewerFormat, type Message } from "../../wire/message.ts";
 import { type ApplyBounds, type ApplyOutcome, boundOf, noOutcome } from "./apply_outcome.ts";
 import { decideOnApplyError } from "./apply_policy.ts";
 import type { ChangeLog } from "../capture/change_log.ts";
@@ -84,21 +84,28 @@ export class Applier {
   }
 
   /**
-   * Applies messages in order, at least the first, up to one of a newer format. Call in a write transaction. Throws what
-   * "retry" and "stop" mean.
+   * Applies messages in order, at least the first, up to one of a newer format, or one of another node where more was captured
+   * than can be taken in now. Call in a write transaction. Throws what "retry" and "stop" mean.
    */
   apply(messages: Iterable<IncomingMessage>, bounds: ApplyBounds): ApplyOutcome {
     const outcome = noOutcome();
     const { pending, positions } = this.#parts;
     const isFull = boundOf(outcome, bounds, this.#parts.applicant.nowMs);
-    pending.load();
+    pending.loadOnDemand();
+    let isFollowed = false;
     for (const message of messages) {
       if (isNewerFormat(message.format)) {
         outcome.newerFormat = message;
         break;
       }
       this.#applyMessage(message, outcome);
+      if (outcome.needsBacklog) {
+        // What belongs together is applied together, or not yet.
+        if (isFollowed) throw new BacklogError();
+        break;
+      }
       if (outcome.isUnfinished) break;
+      isFollowed = message.isFollowed ?? false;
       outcome.messages++;
       if (!message.isFollowed && isFull()) break;
     }
@@ -144,7 +151,10 @@ export class Applier {
       );
     }
     try {
-      const sound = this.#decode(message, outcome);
+      const decoded = decodeMessage(message.format, message.payload);
+      outcome.needsBacklog = !this.#isOwnEcho(decoded, message) && !this.#parts.pending.tryLoad();
+      if (outcome.needsBacklog) return;
+      const sound = this.#admit(decoded, message, outcome);
       if (sound) this.#parking.apply(sound, outcome);
     } catch (error) {
       if (decideOnApplyError(error) !== "quarantine") throw error;
@@ -172,9 +182,13 @@ export class Applier {
     });
   }
 
+  /** Whether this run of this node wrote it: then it is known what it answers, and the rest of the change log need not be. */
+  #isOwnEcho(decoded: Message, { echoTop }: IncomingMessage): boolean {
+    return decoded.kind === "row" ? echoTop !== undefined : isOwnRun(this.#parts.applicant, decoded.envelope);
+  }
+
   /** The message if it has to be applied now; undefined for one to ignore, and for a part that others follow. */
-  #decode(message: IncomingMessage, outcome: ApplyOutcome): SoundMessage | undefined {
-    const decoded = decodeMessage(message.format, message.payload);
+  #admit(decoded: Message, message: IncomingMessage, outcome: ApplyOutcome): SoundMessage | undefined {
     const { stream, sequence } = message;
     if (decoded.kind === "row") {
       const { table: tableName, origin } = decoded.event;

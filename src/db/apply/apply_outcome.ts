@@ -12,6 +12,8 @@ export interface ApplyOutcome extends Omit<AppliedEvents, "republished"> {
   ignored: number;
   /** Tables of which rows were logged to be published again: see unique_agreement.ts. */
   readonly republish: Set<string>;
+  /** Whether the next message was not taken because captured changes must be taken in before it. */
+  needsBacklog: boolean;
   /** The message that was not taken because a newer Marmot wrote it. */
   newerFormat:
     | { readonly stream: string; readonly sequence: number; readonly format: string | null }
@@ -38,6 +40,7 @@ export function noOutcome(): ApplyOutcome {
     quarantined: 0,
     ignored: 0,
     republish: new Set(),
+    needsBacklog: false,
     newerFormat: undefined,
   };
 }

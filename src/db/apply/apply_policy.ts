@@ -1,5 +1,6 @@
 /** What to do with a message whose application failed: the one place that decides it. */
 import {
+  BacklogError,
   DatabaseBusyError,
   MalformedMessageError,
   SchemaMismatchError,
@@ -17,7 +18,7 @@ export type ApplyDecision = "retry" | "park" | "quarantine" | "stop";
 const STATEMENT_CODES = new Set([0, 1, 18, 23]);
 
 export function decideOnApplyError(error: unknown): ApplyDecision {
-  if (error instanceof DatabaseBusyError) return "retry";
+  if (error instanceof DatabaseBusyError || error instanceof BacklogError) return "retry";
   if (error instanceof MalformedMessageError) return "quarantine";
   if (error instanceof SchemaMismatchError || error instanceof TooManyDeletionsError) return "park";
   if (error instanceof SqliteError && (error.isConstraint || STATEMENT_CODES.has(error.resultCode & 0xff))) {

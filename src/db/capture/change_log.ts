@@ -54,6 +54,12 @@ export class ChangeLog {
     return this.connection.integer(`SELECT max(id) FROM ${CHANGE_LOG}`);
   }
 
+  /** Whether there are more than `count` entries behind an id. */
+  hasMoreThan(count: number, after: number): boolean {
+    const sql = `SELECT 1 FROM ${CHANGE_LOG} WHERE id > ? ORDER BY id LIMIT 1 OFFSET ?`;
+    return this.connection.statement(sql).get([BigInt(after), BigInt(count)]) !== undefined;
+  }
+
   /** The tables that entries name, by id: one look through all of the log. */
   tableIds(): Set<number> {
     const rows = this.connection.statement(`SELECT DISTINCT table_id FROM ${CHANGE_LOG}`).all();

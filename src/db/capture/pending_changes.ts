@@ -1,8 +1,9 @@
 /**
  * The entries of the change log that are not settled, by row: what decides whether a remote event may write a row.
- * The map in memory mirrors the log; whoever decides by it calls `load` first, in the same transaction, so that no
- * application write slips between. A victim entry counts only while its row is absent.
+ * The map in memory mirrors the log; whoever decides by it calls `load` or `loadOnDemand` first, in the same transaction,
+ * so that no application write slips between. A victim entry counts only while its row is absent.
  */
+import { BacklogError } from "../../errors.ts";
 import type { Value } from "../../wire/value.ts";
 import type { ArmedTables } from "../rows/armed_tables.ts";
 import { type ChangeLog, type LogEntry, ranges } from "./change_log.ts";
@@ -41,15 +42,18 @@ export interface EndedMark {
   readonly displaced: number;
 }
 
-/** Entries that are read at once. */
+/** Entries that are read at once: more would hold the write lock for too long. */
 export const LOAD_LIMIT = 5_000;
 
 export class PendingChanges {
   readonly #log: ChangeLog;
   readonly #tables: ArmedTables;
   readonly #retained: RetainedEntries;
+  readonly #loadLimit: number;
   readonly #rows = new Map<number, Map<KeyIdentity, HeldEntry>>();
   #loadedTo = 0;
+  /** Whether all was taken in that the transaction at hand can see. */
+  #isWhole = false;
   /** Entries to delete in the next write: ended backfill, and victims whose row is there. */
   #done: number[] = [];
   /** Entries that the message at hand has settled, and the rows that it displaced. */
@@ -60,29 +64,48 @@ export class PendingChanges {
   /** The settled entry that holds the highest id. */
   #kept: number | undefined;
 
-  constructor(log: ChangeLog, tables: ArmedTables, retained: RetainedEntries) {
+  constructor(log: ChangeLog, tables: ArmedTables, retained: RetainedEntries, loadLimit = LOAD_LIMIT) {
     this.#log = log;
     this.#tables = tables;
     this.#retained = retained;
+    this.#loadLimit = loadLimit;
   }
 
-  /** The highest log id that was taken in. */
-  get loadedTo(): number {
-    return this.#loadedTo;
-  }
-
-  /** Takes in all that was captured since the last call. Call inside a transaction. */
+  /** Takes in all that was captured. Call inside a transaction. */
   load(): void {
-    while (this.loadSome() === LOAD_LIMIT);
+    while (this.loadSome());
+    this.#isWhole = true;
   }
 
-  /** Takes in some of it, and returns how many entries that were. Call inside a transaction. */
-  loadSome(): number {
+  /**
+   * From here on each question takes in what its answer needs: an own message that is read back, no more than was published
+   * by then. A question throws BacklogError where that is more than `LOAD_LIMIT`. Call inside a transaction.
+   */
+  loadOnDemand(): void {
+    this.#isWhole = false;
+  }
+
+  /** Takes in all that was captured, if it is no more than `LOAD_LIMIT`; else returns false. Call inside a transaction. */
+  tryLoad(): boolean {
+    if (!this.#isWhole && this.isFarBehind()) return false;
+    if (!this.#isWhole) this.load();
+    return true;
+  }
+
+  /** Whether more was captured than can be taken in at once. */
+  isFarBehind(): boolean {
+    // Ids have gaps where entries were settled.
+    return this.#log.highestId() - this.#loadedTo > this.#loadLimit &&
+      this.#log.hasMoreThan(this.#loadLimit, this.#loadedTo);
+  }
+
+  /** Takes in some of what was captured, and returns whether there may be more. Call inside a transaction. */
+  loadSome(): boolean {
     // Far cheaper than to read nothing.
-    if (this.#log.highestId() <= this.#loadedTo) return 0;
-    const entries = this.#log.read(this.#loadedTo, LOAD_LIMIT);
+    if (this.#log.highestId() <= this.#loadedTo) return false;
+    const entries = this.#log.read(this.#loadedTo, this.#loadLimit);
     this.take(this.#loadedTo, entries);
-    return entries.length;
+    return entries.length === this.#loadLimit;
   }
 
   /** Takes in entries that somebody else has read: all that follow `after`, up to the last of them. Call inside that transaction. */
@@ -98,11 +121,13 @@ export class PendingChanges {
 
   /** Whether a local change of the row is not settled. */
   isPending(tableId: number, identity: KeyIdentity): boolean {
+    this.#need();
     return some(this.#newest(tableId, identity), (entry) => entry.kind !== entryKinds.backfill);
   }
 
   /** Whether a local change of any row of the table is not settled. */
   hasPending(tableId: number): boolean {
+    this.#need();
     const rows = this.#rows.get(tableId)?.values() ?? [];
     for (const held of rows) {
       if (some(released(held), ({ kind }) => kind !== entryKinds.backfill)) return true;
@@ -112,12 +137,14 @@ export class PendingChanges {
 
   /** Whether the row has entries, and each of them has an id up to `top`. */
   isCovered(tableId: number, identity: KeyIdentity, top: number): boolean {
+    this.#need();
     const newest = this.#newest(tableId, identity);
     return newest !== undefined && newest.id <= top;
   }
 
   /** Ends the row's entries up to `top`, and returns whether a local change was among them. */
   settle(tableId: number, identity: KeyIdentity, top: number): boolean {
+    this.#need(top);
     return this.#end(tableId, identity, { isOver: (entry) => entry.id <= top, into: this.#settled });
   }
 
@@ -136,6 +163,7 @@ export class PendingChanges {
 
   /** Ends the row's backfill entries: another event has said what the row is. */
   endBackfill(tableId: number, identity: KeyIdentity): void {
+    this.#need();
     this.#end(tableId, identity, {
       isOver: (entry) => entry.kind === entryKinds.backfill,
       into: this.#done,
@@ -146,6 +174,7 @@ export class PendingChanges {
   reset(): void {
     this.#rows.clear();
     this.#loadedTo = 0;
+    this.#isWhole = false;
     this.#done = [];
     this.#settled = [];
     this.#displaced = [];
@@ -168,9 +197,10 @@ export class PendingChanges {
     if (this.#done.length === done && this.#settled.length === settled) return;
     this.#done.length = done;
     this.#settled.length = settled;
+    const loadedTo = this.#loadedTo;
     this.trim(nowMs);
     this.reset();
-    this.load();
+    while (this.#loadedTo < loadedTo && this.loadSome());
   }
 
   /** Deletes from the log what is done, and keeps of it what own messages have settled. Call last in a write transaction. */
@@ -186,6 +216,11 @@ export class PendingChanges {
     const kept = this.#log.delete(ended);
     if (kept !== undefined) this.#keep(kept);
     this.#retained.trim(nowMs);
+  }
+
+  /** Takes in what was captured up to an id at least. */
+  #need(upTo = Infinity): void {
+    if (upTo > this.#loadedTo && !this.tryLoad()) throw new BacklogError();
   }
 
   #newest(tableId: number, identity: KeyIdentity): Entry | undefined {

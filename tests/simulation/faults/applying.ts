@@ -119,10 +119,30 @@ export const APPLYING_FAULTS: readonly Fault[] = [
   {
     name: "what the application writes before a transaction is not taken in",
     changes: [{
-      file: "src/db/apply/applier.ts",
-      find: "    pending.load();\n    for (const message of messages) {",
-      replace: "    if (pending.loadedTo === 0) pending.load();\n    for (const message of messages) {",
+      file: PENDING,
+      find: "if (!this.#isWhole) this.load();",
+      replace: "if (!this.#isWhole && this.#loadedTo === 0) this.load();",
     }],
+    within: { mode: "any" },
+  },
+  {
+    name: "another node's message decides by what is known of the change log",
+    changes: [{
+      file: "src/db/apply/applier.ts",
+      find: "!this.#isOwnEcho(decoded, message) && !this.#parts.pending.tryLoad();",
+      replace: "false;",
+    }, {
+      file: PENDING,
+      find:
+        "    this.#need();\n    return some(this.#newest(tableId, identity), (entry) => entry.kind !== entryKinds.backfill);",
+      replace:
+        "    return some(this.#newest(tableId, identity), (entry) => entry.kind !== entryKinds.backfill);",
+    }],
+    within: { mode: "any" },
+  },
+  {
+    name: "an own message settles of its changes those that are known",
+    changes: [{ file: PENDING, find: "    this.#need(top);\n", replace: "" }],
     within: { mode: "any" },
   },
   {
