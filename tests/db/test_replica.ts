@@ -44,7 +44,7 @@ export class TestReplica implements Disposable {
 
   constructor(
     schema: string,
-    public options: Pick<ReplicaOptions, "retention" | "maxImageDeletes" | "hasImages"> = {},
+    public options: Pick<ReplicaOptions, "retention" | "maxImageDeletes" | "hasImages" | "loadLimit"> = {},
   ) {
     this.#folder = mkdtempSync(join(tmpdir(), "marmot-db-"));
     this.path = join(this.#folder, "application.db");
