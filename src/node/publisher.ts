@@ -44,8 +44,6 @@ export class Publisher {
   readonly #sender: MessageSender;
   readonly #checked: CheckedPublisher;
   readonly #tasks = new Set<Promise<void>>();
-  /** Whether a scan may find more although nothing was committed since the last. */
-  #isBehind = true;
   /** When the last scan came to the end of the change log; long ago where it did not. */
   #reachedEndAtMs = -Infinity;
   #signal: AbortSignal = new AbortController().signal;
@@ -96,9 +94,16 @@ export class Publisher {
 
   /** Looks whether another connection has committed, and returns whether it has. */
   look(): boolean {
+    const hasNew = this.#takeCommits();
+    // Changes that gather, or are held back, go when their time has come.
+    if (this.#shards.some((state) => state.isBehind)) this.wake();
+    return hasNew;
+  }
+
+  /** Whether another connection has committed: then every shard may have changes. */
+  #takeCommits(): boolean {
     const hasNew = this.#parts.replica.hasNewCommits();
-    if (hasNew) this.#isBehind = true;
-    this.wake();
+    if (hasNew) this.#shards.forEach((state) => state.isBehind = true);
     return hasNew;
   }
 
@@ -169,20 +174,14 @@ export class Publisher {
         if (state.checkedTo > 0 || this.#isImageDue(state.shard)) {
           this.#start(() => this.#publishChecked(state));
         } else state.phase = "open";
-        this.#isBehind = true;
+        state.isBehind = true;
       }
     }
-    while ((this.#parts.replica.hasNewCommits() || this.#isBehind) && !this.#signal.aborted) {
-      if (this.#isGathering()) {
-        this.#isBehind = true;
-        return;
-      }
-      this.#isBehind = false;
+    while (!this.#signal.aborted) {
+      this.#takeCommits();
+      if (this.#isGathering()) return;
       const ready = this.#shards.filter((state) => isReady(state) && !this.#isHeld(state));
-      if (ready.length === 0 || !await this.#publishOpen(ready)) {
-        this.#isBehind = true;
-        return;
-      }
+      if (ready.length === 0 || !await this.#publishOpen(ready)) return;
     }
   }
 
@@ -200,7 +199,7 @@ export class Publisher {
     return this.#checked.images.tablesDue(shard).length > 0;
   }
 
-  /** Publishes what the ready shards have behind their positions. False if there may be more that cannot go now. */
+  /** Publishes what shards that are ready have behind their positions. False if that cannot be read now. */
   async #publishOpen(ready: ShardPublishing[]): Promise<boolean> {
     const result = this.#scanner.scan(ready, this.#shards.length === 1 ? WHOLE_BOUNDS : undefined);
     if (typeof result === "string") {
@@ -214,10 +213,9 @@ export class Publisher {
       const sets = result.sets.filter((set) => set.shard === state.shard);
       if (sets.length > 0) this.#sendAll(state, sets, { top: result.to, isWhole: result.isAtEnd });
       state.position = Math.max(state.position, result.to);
-      state.hasBacklog = !result.isAtEnd;
+      state.isBehind = state.hasBacklog = !result.isAtEnd;
     }
-    if (!result.isAtEnd) this.#isBehind = true;
-    return ready.length === this.#shards.length;
+    return true;
   }
 
   /**
@@ -246,7 +244,7 @@ export class Publisher {
     if (!await this.#checked.publish(state, signal) || signal.aborted) return;
     state.phase = "open";
     state.checkedTo = 0;
-    this.#isBehind = true;
+    state.isBehind = true;
     this.wake();
   }
 
@@ -310,6 +308,6 @@ export class Publisher {
 
 /** At once when nothing is in flight; else what has gathered waits, unless there is a backlog. */
 function isReady(state: ShardPublishing): boolean {
-  if (state.phase !== "open" || !state.hasRoom) return false;
+  if (!state.isBehind || state.phase !== "open" || !state.hasRoom) return false;
   return state.inFlight === 0 || (state.hasBacklog && state.inFlight < state.maxInFlight);
 }

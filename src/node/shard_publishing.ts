@@ -24,6 +24,8 @@ export class ShardPublishing {
   position = 0;
   /** Messages that were handed over to be sent and whose outcome is open. */
   inFlight = 0;
+  /** Whether a scan may find changes: something was committed since the last, or that ended before the end of the log. */
+  isBehind = true;
   /** Whether the last scan ended before the end of the change log. */
   hasBacklog = false;
   /** How often it was told to drain. */
