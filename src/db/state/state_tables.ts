@@ -123,7 +123,8 @@ const DEFINITIONS = [
     format TEXT,                      -- value of the format header
     payload BLOB NOT NULL,
     reason TEXT NOT NULL,
-    at_ms INTEGER NOT NULL            -- milliseconds since 1970
+    at_ms INTEGER NOT NULL,           -- milliseconds since 1970
+    retry INTEGER                     -- 1: the operator wants it tried again; 0: not; NULL: it is not known what followed it
   )`,
 
   // Tables that have taken events since a message was put into quarantine: what follows it (quarantine.ts).
@@ -139,6 +140,7 @@ const DEFINITIONS = [
     body BLOB NOT NULL,               -- the upsert, as in a message
     stream TEXT NOT NULL,
     sequence INTEGER NOT NULL,
+    origin TEXT,                      -- whose event it is: node id, decimal
     PRIMARY KEY (table_id, key_identity)
   )`,
 
@@ -181,18 +183,17 @@ const DEFINITIONS = [
     winner_stream TEXT,               -- NULL while the winner is not published
     winner_sequence INTEGER,
     winner_origin TEXT NOT NULL,
-    at_ms INTEGER NOT NULL
+    at_ms INTEGER NOT NULL,
+    open_table_id INTEGER,            -- the row whose pending change has won, until its echo tells where it stands:
+    open_key                          -- __marmot__table.id and the key, see key.ts
   )`,
 ];
 
-/** Columns that came after the first release: [table, column, comment-free declaration]. */
+/** Columns that a database of an earlier build lacks. */
 const ADDED_COLUMNS: readonly (readonly [table: string, column: string, type: string])[] = [
-  // Whose event the hidden row is; node id, decimal.
   ["__marmot__hidden", "origin", "TEXT"],
-  // The row whose pending change has won, until its echo tells where it stands: __marmot__table.id and the key, see key.ts.
   ["__marmot__conflict", "open_table_id", "INTEGER"],
   ["__marmot__conflict", "open_key", ""],
-  // 1: the operator wants it tried again; 0: not; NULL: put aside by a release that did not keep what followed it.
   ["__marmot__quarantine", "retry", "INTEGER"],
 ];
 
