@@ -1,13 +1,16 @@
 /**
- * deno task simulate --seeds N --from S [--mode M] [--jobs J] [--shrink] [--keep FILE]: runs N histories from seed S on,
- * or as many as there are until SIGINT (Ctrl+C), and prints the first that fails as it happened (with --shrink: the smallest part of it that fails still; with --keep the
- * plan of that is written to a file) and the seeds of the others.
+ * deno task simulate --seeds N --from S [--mode M] [--jobs J] [--shrink] [--keep FILE]: runs N histories from seed S on, in
+ * J processes, or as many as there are until SIGINT (Ctrl+C). It prints the first that fails as it happened (with --shrink:
+ * the smallest part of it that fails still; with --keep the plan of that is written to a file) and the seeds of the others.
  */
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { describeFailure, shrink } from "../tests/simulation/shrink.ts";
 import { type Mode, MODES } from "../tests/simulation/plan.ts";
 import type { Failure } from "../tests/simulation/history.ts";
-import type { Range, RangeResult } from "./simulate_worker.ts";
+import type { Range, RangeResult } from "./simulate_job.ts";
 
 /** Histories that a job takes at once. */
 const RANGE = 25;
@@ -47,9 +50,9 @@ async function simulate(from: number, count: number, mode: Mode | undefined): Pr
   };
   const rate = () => Math.round(done / ((performance.now() - began) / 60_000));
   const jobs = Array.from({ length: Number(values.jobs) }, async () => {
-    const worker = new Worker(new URL("./simulate_worker.ts", import.meta.url).href, { type: "module" });
+    const job = startJob();
     for (let range = takeRange(); range; range = takeRange()) {
-      const result = await ask(worker, range);
+      const result = await job.run(range);
       for (const failure of result) {
         console.log(
           `seed ${failure.plan.seed} (${failure.plan.mode}): ${failure.check}, ${firstLine(failure.reason)}`,
@@ -63,7 +66,7 @@ async function simulate(from: number, count: number, mode: Mode | undefined): Pr
         );
       }
     }
-    worker.terminate();
+    job.end();
   });
   await Promise.all(jobs);
   const total = `${done} histories from seed ${from}, ${failures.length} failed, ${rate()} a minute`;
@@ -73,12 +76,25 @@ async function simulate(from: number, count: number, mode: Mode | undefined): Pr
   return failures.length;
 }
 
-function ask(worker: Worker, range: Range): Promise<RangeResult> {
-  return new Promise((resolve, reject) => {
-    worker.onmessage = ({ data }: MessageEvent<RangeResult>) => resolve(data);
-    worker.onerror = (event) => reject(new Error(event.message));
-    worker.postMessage(range);
+/** Starts a process that runs histories; it goes on through SIGINT, so that what it has begun is counted. */
+function startJob(): { run(range: Range): Promise<RangeResult>; end(): void } {
+  const script = fileURLToPath(new URL("./simulate_job.ts", import.meta.url));
+  const job = spawn(Deno.execPath(), ["run", "-A", script], {
+    stdio: ["pipe", "pipe", "inherit"],
+    detached: true,
   });
+  const answers = createInterface({ input: job.stdout })[Symbol.asyncIterator]();
+  return {
+    async run(range) {
+      job.stdin.write(JSON.stringify(range) + "\n");
+      const answer = await answers.next();
+      if (answer.done) {
+        throw new Error(`A job ended within the histories of seeds ${range.from} to ${range.to - 1}`);
+      }
+      return JSON.parse(answer.value);
+    },
+    end: () => job.stdin.end(),
+  };
 }
 
 /** Prints a failure, and writes its plan to a file where that is asked for. */

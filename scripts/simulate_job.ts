@@ -1,4 +1,9 @@
-/** One job of `deno task simulate`: runs the histories of a range of seeds, and answers with those that failed. */
+/**
+ * One job of `deno task simulate`, as a process: takes ranges of seeds as lines of JSON, runs their histories, and answers
+ * each with a line that holds those that failed. It ends with its input. (Two threads of one process wait for SQLite's locks.)
+ */
+import process from "node:process";
+import { createInterface } from "node:readline";
 import { type Failure, runHistory } from "../tests/simulation/history.ts";
 import type { Mode } from "../tests/simulation/plan.ts";
 
@@ -6,21 +11,19 @@ export interface Range {
   readonly from: number;
   /** The first seed that is not in it. */
   readonly to: number;
-  readonly mode: Mode | undefined;
+  readonly mode?: Mode | undefined;
 }
 
 export type RangeResult = readonly Failure[];
 
-const job = globalThis as unknown as {
-  onmessage: (event: MessageEvent<Range>) => void;
-  postMessage(result: RangeResult): void;
-};
-
-job.onmessage = async ({ data: { from, to, mode } }) => {
-  const failures: Failure[] = [];
-  for (let seed = from; seed < to; seed++) {
-    const failure = await runHistory(seed, { mode });
-    if (failure) failures.push(failure);
+if (import.meta.main) {
+  for await (const line of createInterface({ input: process.stdin })) {
+    const { from, to, mode }: Range = JSON.parse(line);
+    const failures: Failure[] = [];
+    for (let seed = from; seed < to; seed++) {
+      const failure = await runHistory(seed, { mode });
+      if (failure) failures.push(failure);
+    }
+    console.log(JSON.stringify(failures));
   }
-  job.postMessage(failures);
-};
+}
