@@ -56,6 +56,7 @@ export class ChangeScanner {
         after: new Map(shards.map((state) => [state.shard, state.position])),
         upTo,
         shardOf: router.shardOf,
+        shardsOf: router.shardsOf,
         maxEntries,
         maxBytes,
       });

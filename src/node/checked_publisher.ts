@@ -3,7 +3,7 @@
  * and table images. One message at a time, each on the condition that its table's subject still ends where this node has read it,
  * so that nothing is overwritten that this node does not know.
  */
-import type { ChangeSet } from "../db/capture/change_scan.ts";
+import type { ChangeSet } from "../db/capture/change_sets.ts";
 import { errorText } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
 import { backoffDelayMs } from "../runtime/backoff.ts";

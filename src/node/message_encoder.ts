@@ -2,7 +2,7 @@
  * Changes as messages: many events of one table in each, below the server's limit; a row above it goes in parts.
  * With wire-format v0.6 one row in each, as the original writes them.
  */
-import type { ChangeSet } from "../db/capture/change_scan.ts";
+import type { ChangeSet } from "../db/capture/change_sets.ts";
 import type { ImagePiece } from "../db/capture/image_scan.ts";
 import { MarmotError } from "../errors.ts";
 import type { ChangeEvent, NodeId, RowEventV06 } from "../wire/batch.ts";

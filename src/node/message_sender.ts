@@ -1,5 +1,5 @@
 /** Makes messages of changes and sends them, keeping account of what is in flight and what was not read back. */
-import type { ChangeSet } from "../db/capture/change_scan.ts";
+import type { ChangeSet } from "../db/capture/change_sets.ts";
 import type { ImagePiece } from "../db/capture/image_scan.ts";
 import type { MarmotError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";

@@ -2,7 +2,7 @@
  * From the change log to the streams: scans what was captured and publishes it, in order within a shard. An
  * acknowledgement is not the end of a change, its echo is: entries are settled where messages are applied.
  */
-import type { ChangeSet } from "../db/capture/change_scan.ts";
+import type { ChangeSet } from "../db/capture/change_sets.ts";
 import type { StoredChanges } from "../db/snapshot/snapshot_merge.ts";
 import { errorText } from "../errors.ts";
 import { backoffDelayMs } from "../runtime/backoff.ts";

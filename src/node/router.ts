@@ -28,10 +28,10 @@ export class Router {
   };
 
   /** All shards that changes of the table go to. */
-  shardsOf(table: ArmedTable): number[] {
+  readonly shardsOf = (table: ArmedTable): readonly number[] => {
     if (this.#wireFormat === "batch") return [this.#shardOfTable(table.firstName)];
     return Array.from({ length: this.#shards }, (_, i) => i + 1);
-  }
+  };
 
   #shardOfTable(table: string): number {
     let shard = this.#byTable.get(table);

@@ -95,6 +95,7 @@ Deno.test("REPLACE that removes one of several rows of a key with NULL is publis
   const request = {
     after: new Map([[1, 0]]),
     shardOf: () => 1,
+    shardsOf: () => [1],
     upTo: Infinity,
     maxEntries: 10,
     maxBytes: 1e6,

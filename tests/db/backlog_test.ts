@@ -30,7 +30,14 @@ class BacklogWorld extends TestReplica {
 
   /** Reads what is to be published, as the publisher does. */
   scan(maxEntries: number): void {
-    const request = { after: new Map([[1, 0]]), shardOf: () => 1, upTo: Infinity, maxEntries, maxBytes: 1e6 };
+    const request = {
+      after: new Map([[1, 0]]),
+      shardOf: () => 1,
+      shardsOf: () => [1],
+      upTo: Infinity,
+      maxEntries,
+      maxBytes: 1e6,
+    };
     this.replica.scan(request);
     this.read.length = 0;
   }
@@ -54,6 +61,28 @@ class BacklogWorld extends TestReplica {
     return this.rows("SELECT id FROM __marmot__change_log WHERE kind <> 3").flat().map(Number);
   }
 }
+
+Deno.test("a scan for shards whose tables the change log does not name reads none of it", () => {
+  using world = new BacklogWorld();
+  const scan = (shard: number) =>
+    world.replica.scan({
+      after: new Map([[shard, 0]]),
+      shardOf: (table) => table.schema.name === "t" ? 1 : 2,
+      shardsOf: (table) => [table.schema.name === "t" ? 1 : 2],
+      upTo: Infinity,
+      maxEntries: 5,
+      maxBytes: 1e6,
+    });
+  const result = scan(2);
+  assert.deepEqual(world.read, []);
+  assert.deepEqual({ to: result?.to, isAtEnd: result?.isAtEnd, sets: result?.sets }, {
+    to: ROWS,
+    isAtEnd: true,
+    sets: [],
+  });
+  assert.equal(scan(1)?.to, 5, "the shard of the table that it names");
+  assert.equal(world.read.length, 6);
+});
 
 Deno.test("own messages are read back without reading the change log again", () => {
   using world = new BacklogWorld();

@@ -9,6 +9,7 @@ const WHOLE: ScanRequest = {
   after: new Map([[1, 0]]),
   upTo: Infinity,
   shardOf: () => 1,
+  shardsOf: () => [1],
   maxEntries: 10_000,
   maxBytes: 1e9,
 };

@@ -21,7 +21,14 @@ function withOperator<T>(world: TestReplica, work: (connection: Connection) => T
 
 /** The events that a node would publish now, by table. */
 function published(world: TestReplica): Record<string, ChangeEvent[]> {
-  const request = { after: new Map([[1, 0]]), upTo: 99, shardOf: () => 1, maxEntries: 99, maxBytes: 9999 };
+  const request = {
+    after: new Map([[1, 0]]),
+    upTo: 99,
+    shardOf: () => 1,
+    shardsOf: () => [1],
+    maxEntries: 99,
+    maxBytes: 9999,
+  };
   const sets = world.replica.scan(request)?.sets ?? [];
   return Object.fromEntries(sets.map((set) => [set.table.schema.name, set.events]));
 }
@@ -113,7 +120,14 @@ Deno.test("a paused node neither publishes nor applies, also one that starts in 
     assert.equal(replica.pausedSinceMs(), 1000);
     assert.equal(replica.arm(), undefined);
     assert.equal(replica.apply([message], { rows: 10, milliseconds: 10 }), undefined);
-    const request = { after: new Map([[1, 0]]), upTo: 99, shardOf: () => 1, maxEntries: 9, maxBytes: 999 };
+    const request = {
+      after: new Map([[1, 0]]),
+      upTo: 99,
+      shardOf: () => 1,
+      shardsOf: () => [1],
+      maxEntries: 9,
+      maxBytes: 999,
+    };
     assert.equal(replica.scan(request), undefined);
   }
   withOperator(world, endPause);

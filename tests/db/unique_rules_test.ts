@@ -75,6 +75,7 @@ Deno.test("a row that REPLACE removed is published as gone, one that OR IGNORE k
       after: new Map([[1, after]]),
       upTo: Infinity,
       shardOf: () => 1,
+      shardsOf: () => [1],
       maxEntries: 100,
       maxBytes: 1e6,
     });

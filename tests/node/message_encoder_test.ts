@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { ArmedTable } from "../../src/db/rows/armed_tables.ts";
-import type { ChangeSet } from "../../src/db/capture/change_scan.ts";
+import type { ChangeSet } from "../../src/db/capture/change_sets.ts";
 import { Connection } from "../../src/db/connection.ts";
 import { readSchema } from "../../src/db/schema/schema.ts";
 import { type EncoderOptions, MessageEncoder, type OutgoingMessage } from "../../src/node/message_encoder.ts";

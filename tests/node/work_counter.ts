@@ -4,6 +4,8 @@ import { Connection, Statement } from "../../src/db/connection.ts";
 export interface Work {
   /** Statements run, those that only look whether anything is new left out. */
   statements: number;
+  /** Rows that SELECTs gave. */
+  rowsRead: number;
   writeTransactions: number;
   readTransactions: number;
 }
@@ -29,8 +31,13 @@ export class WorkCounter implements Disposable {
       this.#replace(Statement.prototype, name, (run) =>
         function (this: Statement, ...parameters: unknown[]) {
           const path = paths.get(this);
-          if (path !== undefined) workOf(path).statements++;
-          return (run as (...parameters: unknown[]) => unknown).apply(this, parameters);
+          const result = (run as (...parameters: unknown[]) => unknown).apply(this, parameters);
+          if (path === undefined) return result;
+          const work = workOf(path);
+          work.statements++;
+          if (name === "all") work.rowsRead += (result as unknown[]).length;
+          if (name === "get" && result !== undefined) work.rowsRead++;
+          return result;
         } as never);
     }
     for (const [name, count] of [["write", "writeTransactions"], ["read", "readTransactions"]] as const) {
@@ -49,7 +56,10 @@ export class WorkCounter implements Disposable {
   /** What was done to this file so far. */
   of(path: string): Work {
     let work = this.#work.get(path);
-    if (!work) this.#work.set(path, work = { statements: 0, writeTransactions: 0, readTransactions: 0 });
+    if (!work) {
+      work = { statements: 0, rowsRead: 0, writeTransactions: 0, readTransactions: 0 };
+      this.#work.set(path, work);
+    }
     return work;
   }
 

@@ -21,6 +21,11 @@ export interface LogEntry {
   readonly key: readonly Value[];
 }
 
+/** The key that an entry names: of the log's columns as many as the table's key has. */
+export function keyOfEntry({ key }: LogEntry, { schema }: ArmedTable): readonly Value[] {
+  return key.length === schema.key.length ? key : key.slice(0, schema.key.length);
+}
+
 export class ChangeLog {
   #select: ExactSelect | undefined;
   readonly #images = new WeakMap<ArmedTable, ExactSelect>();
@@ -52,6 +57,13 @@ export class ChangeLog {
   /** The highest id ever given, 0 if none was. */
   highestId(): number {
     return this.connection.integer(`SELECT max(id) FROM ${CHANGE_LOG}`);
+  }
+
+  /** Whether entries behind an id name one of these tables. */
+  names(tableIds: readonly number[], after: number): boolean {
+    const sql =
+      `SELECT 1 FROM ${CHANGE_LOG} WHERE id > ? AND table_id IN (SELECT value FROM json_each(?)) LIMIT 1`;
+    return this.connection.statement(sql).get([BigInt(after), JSON.stringify(tableIds)]) !== undefined;
   }
 
   /** Whether there are more than `count` entries behind an id. */
@@ -128,7 +140,7 @@ export class ChangeLog {
     const key = schema.key.map((_, i) => `${keyTermSql(schema, i, row)} = ${entry}.k${i}`);
     return new ExactSelect(
       this.connection,
-      [`${entry}.id`, ...schema.columns.map((column) => `${row}.${column.sql}`)],
+      [`CAST(${entry}.id AS REAL)`, ...schema.columns.map((column) => `${row}.${column.sql}`)],
       `FROM ${CHANGE_LOG} AS ${entry} CROSS JOIN ${quoteIdentifier(schema.name)} AS ${row} ` +
         `WHERE ${entry}.id BETWEEN ? AND ? AND ${entry}.table_id = ? AND ${
           key.join(" AND ")
@@ -139,9 +151,10 @@ export class ChangeLog {
 
   #makeSelect(): ExactSelect {
     const key = Array.from({ length: keyWidth(this.connection) }, (_, i) => `k${i}`);
+    // REAL is read as a number, which costs less than a bigint.
     return new ExactSelect(
       this.connection,
-      ["id", "table_id", "kind", ...key],
+      [...["id", "table_id", "kind"].map((column) => `CAST(${column} AS REAL)`), ...key],
       `FROM ${CHANGE_LOG} WHERE id > ? ORDER BY id LIMIT ?`,
       3,
     );

@@ -2,31 +2,26 @@
  * Reads what there is to publish: entries of the change log and, in the same snapshot, the images of their rows.
  * Several changes of one row become one event, and whether it is an upsert or a deletion is seen only here.
  */
-import type { ChangeEvent } from "../../wire/batch.ts";
 import type { Value } from "../../wire/value.ts";
 import type { ArmedTable, ArmedTables } from "../rows/armed_tables.ts";
 import { sizeOf } from "./change_event.ts";
-import type { ChangeLog, LogEntry } from "./change_log.ts";
+import { type ChangeLog, keyOfEntry, type LogEntry } from "./change_log.ts";
+import { type ChangeSet, ChangeSets } from "./change_sets.ts";
 import { ImagesAhead } from "./images_ahead.ts";
-import { hasNull, type KeyIdentity } from "../schema/key.ts";
+import { hasNull } from "../schema/key.ts";
 import { entryKinds } from "../state/state_tables.ts";
 
 export interface ScanRequest {
   /** The shards that take part, each with the log id up to which its changes were taken before. */
   readonly after: ReadonlyMap<number, number>;
   readonly shardOf: (table: ArmedTable, key: readonly Value[]) => number;
+  /** All shards that changes of a table go to. */
+  readonly shardsOf: (table: ArmedTable) => readonly number[];
   /** Entries beyond this log id are left alone. */
   readonly upTo: number;
   /** Bounds of the scan; a row beyond `maxBytes` is the last one. */
   readonly maxEntries: number;
   readonly maxBytes: number;
-}
-
-/** Changes of one table for one shard. */
-export interface ChangeSet {
-  readonly shard: number;
-  readonly table: ArmedTable;
-  readonly events: ChangeEvent[];
 }
 
 export interface ScanResult {
@@ -58,12 +53,14 @@ export function scanChanges(
   request: ScanRequest,
 ): ScanResult {
   const start = Math.min(...request.after.values());
+  if (!hasChanges(log, tables, { ...request, start })) {
+    return nothingUpTo(log.highestId(), { ...request, start });
+  }
   // One more than asked for tells whether there are more.
   const entries = log.read(start, request.maxEntries + 1);
   onRead(start, entries);
   const images = new ImagesAhead(log, entries);
-  const sets = new Map<string, ChangeSet>();
-  const seen = new Map<number, Set<KeyIdentity>>();
+  const sets = new ChangeSets();
   const heldBack = new Set<ArmedTable>();
   let bytes = 0;
   let count = 0;
@@ -79,7 +76,7 @@ export function scanChanges(
     to = entry.id;
     const table = tables.byId(entry.tableId);
     if (!table || entry.kind === entryKinds.settled) continue;
-    const key = entry.key.slice(0, table.schema.key.length);
+    const key = keyOfEntry(entry, table);
     const shard = request.shardOf(table, key);
     if (entry.id <= (request.after.get(shard) ?? Infinity)) continue;
     if (entry.kind === entryKinds.backfill && isParked(table)) {
@@ -91,17 +88,26 @@ export function scanChanges(
       continue;
     }
     count++;
-    const identity = table.rows.identityOf(key);
-    const identities = seen.get(entry.tableId) ?? new Set();
-    seen.set(entry.tableId, identities);
-    if (identities.has(identity)) continue;
-    identities.add(identity);
+    if (!sets.isNew(table, table.rows.identityOf(key))) continue;
     const event = images.read(table, at, key);
     bytes += sizeOf(event);
-    const name = `${shard} ${entry.tableId}`;
-    const set = sets.get(name) ?? { shard, table, events: [] };
-    sets.set(name, set);
-    set.events.push(event);
+    sets.add(table, shard, event);
   }
-  return { to, entries: count, sets: [...sets.values()], isAtEnd, hasFalseVictims, heldBack };
+  return { to, entries: count, sets: sets.all(), isAtEnd, hasFalseVictims, heldBack };
+}
+
+/** Whether the log names tables of the request's shards behind `start`: far cheaper than to read what is for others. */
+function hasChanges(
+  log: ChangeLog,
+  tables: ArmedTables,
+  { after, shardsOf, start }: ScanRequest & { start: number },
+): boolean {
+  const all = tables.all();
+  const concerned = all.filter((table) => shardsOf(table).some((shard) => after.has(shard)));
+  return concerned.length === all.length || log.names(concerned.map(({ id }) => id), start);
+}
+
+function nothingUpTo(highestId: number, { start, upTo }: ScanRequest & { start: number }): ScanResult {
+  const to = Math.max(start, Math.min(highestId, upTo));
+  return { to, entries: 0, sets: [], isAtEnd: highestId <= to, hasFalseVictims: false, heldBack: new Set() };
 }

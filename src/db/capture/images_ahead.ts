@@ -10,7 +10,7 @@ import type { ChangeLog, LogEntry } from "./change_log.ts";
 import { readEvent, sizeOf } from "./change_event.ts";
 
 /** Entries that are read ahead: as long as no row of the table has been read, and at most. */
-const ENTRIES = { first: 2, most: 64 };
+const ENTRIES = { first: 2, most: 256 };
 /** About as many bytes are read ahead. */
 const BYTES = 128 * 1024;
 

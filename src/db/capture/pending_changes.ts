@@ -6,7 +6,7 @@
 import { BacklogError } from "../../errors.ts";
 import type { Value } from "../../wire/value.ts";
 import type { ArmedTables } from "../rows/armed_tables.ts";
-import { type ChangeLog, type LogEntry, ranges } from "./change_log.ts";
+import { type ChangeLog, keyOfEntry, type LogEntry, ranges } from "./change_log.ts";
 import type { Echo, RetainedEntries } from "./retained_entries.ts";
 import { hasNull, type KeyIdentity } from "../schema/key.ts";
 import { entryKinds } from "../state/state_tables.ts";
@@ -233,14 +233,15 @@ export class PendingChanges {
   }
 
   /** Nothing is taken in of an entry where SQLite fails: it is read again. */
-  #add({ tableId, id, kind, key }: LogEntry): void {
+  #add(logged: LogEntry): void {
+    const { tableId, id, kind } = logged;
     const table = this.#tables.byId(tableId);
     if (!table) return;
     const rows = this.#rows.get(tableId) ?? new Map<KeyIdentity, HeldEntry>();
-    const ownKey = key.slice(0, table.schema.key.length);
-    const identity = table.rows.identityOf(ownKey);
+    const key = keyOfEntry(logged, table);
+    const identity = table.rows.identityOf(key);
     const entry = entryBehind(released(rows.get(identity)), id, kind);
-    const isFalseVictim = entry.hasVictim && !hasNull(ownKey) && table.rows.has(ownKey);
+    const isFalseVictim = entry.hasVictim && !hasNull(key) && table.rows.has(key);
     this.#rows.set(tableId, rows);
     rows.set(identity, held(entry));
     if (isFalseVictim) {

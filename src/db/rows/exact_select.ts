@@ -48,7 +48,10 @@ export class ExactSelect {
 
 /** One flag for a slice; groups keep the expression flat (SQLITE_MAX_EXPR_DEPTH is 1,000). */
 function hasNul(columns: readonly string[]): string {
-  const checks = columns.map((column) => `(typeof(${column}) = 'text' AND instr(${column}, char(0)) > 0)`);
+  // Numbers sort before TEXT and TEXT before BLOB: cheaper than typeof(). Source: https://www.sqlite.org/datatype3.html, section 4.1.
+  const checks = columns.map((column) =>
+    `(+${column} COLLATE BINARY BETWEEN '' AND x'' AND instr(${column}, char(0)) > 0)`
+  );
   const groups: string[] = [];
   for (let at = 0; at < checks.length; at += 20) groups.push(`(${checks.slice(at, at + 20).join(" OR ")})`);
   // NULL when nothing is suspicious: cheaper for the runtime than a number.

@@ -29,8 +29,8 @@ export const UNIQUE_FAULTS: readonly Fault[] = [
     name: "victims are pending though their row is there",
     changes: [{
       file: "src/db/capture/pending_changes.ts",
-      find: "const isFalseVictim = entry.hasVictim && !hasNull(ownKey) && table.rows.has(ownKey);",
-      replace: "const isFalseVictim = entry.id < 0 && hasNull(ownKey);",
+      find: "const isFalseVictim = entry.hasVictim && !hasNull(key) && table.rows.has(key);",
+      replace: "const isFalseVictim = entry.id < 0 && hasNull(key);",
     }],
     within: { mode: "drawn" },
   },
