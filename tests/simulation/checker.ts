@@ -2,13 +2,14 @@
 import type { DatabaseSync } from "node:sqlite";
 import { DatabaseReader } from "./database_reader.ts";
 import type { ColdNodes } from "./cold_nodes.ts";
-import { Journal } from "./journal.ts";
+import { findJournalProblem } from "./journal.ts";
 import type { Ledger } from "./ledger.ts";
 import { Meaning } from "./meaning.ts";
 import type { MemoryServer } from "./memory_server.ts";
 import type { Ownership, Plan } from "./plan.ts";
 import type { SimulatedNode } from "./simulated_node.ts";
 import { isSameRows } from "./stream_reading.ts";
+import { START_MS } from "./virtual_time.ts";
 
 /** What did not hold: which check, and what was seen. */
 export interface Problem {
@@ -33,7 +34,6 @@ export class Checker {
   /** What the streams mean up to each node's cursors. */
   readonly #meanings = new Map<SimulatedNode, Meaning>();
   readonly #oracles = new Map<DatabaseSync, DatabaseReader>();
-  readonly #journal: Journal;
   /** What was looked at last: what is still the same holds still. */
   readonly #seen = new Map<SimulatedNode, string>();
   /**
@@ -46,7 +46,6 @@ export class Checker {
     this.#parts = parts;
     this.#ownership = parts.plan.ownership;
     this.#isUntold = ["files", "unsafe broker", "window"].includes(parts.plan.mode);
-    this.#journal = new Journal(parts);
   }
 
   close(): void {
@@ -96,7 +95,12 @@ export class Checker {
     if (this.#isUntold) return undefined;
     const uncovered = ledger.findLost(resting.map(({ id }) => id));
     if (uncovered !== undefined) return { check: "P2", reason: uncovered };
-    const unrecorded = plan.changes.length > 0 ? undefined : this.#journal.findUnrecorded();
+    if (plan.changes.length > 0) return undefined;
+    const { time } = server;
+    const unrecorded = findJournalProblem({
+      ...{ nodes: resting, server, tables: plan.tables, hasSnapshots: plan.saves !== undefined },
+      ...{ fromMs: START_MS, toMs: time.nowMs },
+    });
     return unrecorded === undefined ? undefined : { check: "P2", reason: unrecorded };
   }
 

@@ -7,7 +7,16 @@ import { DatabaseReader } from "./database_reader.ts";
 import type { StoredMessage } from "../../src/stream/change_streams.ts";
 import type { BatchBody } from "../../src/wire/batch_codec.ts";
 import type { ChangeEvent } from "../../src/wire/batch.ts";
-import { keyOf, StreamReading, valueText } from "./stream_reading.ts";
+import type { Displaced } from "./losses.ts";
+import {
+  keyOf,
+  keyText,
+  type RowText,
+  rowText,
+  type SoundMessage,
+  StreamReading,
+  valueText,
+} from "./stream_reading.ts";
 import type { SimulatedTable } from "./tables.ts";
 
 export class Meaning {
@@ -17,7 +26,8 @@ export class Meaning {
   readonly #readings = new Map<number, StreamReading>();
   readonly #cursors = new Map<number, number>();
 
-  constructor(tables: readonly SimulatedTable[]) {
+  /** `onDisplaced` is told of rows that lose their UNIQUE values, but for those whose key holds NULL. */
+  constructor(tables: readonly SimulatedTable[], readonly onDisplaced?: (row: Displaced) => void) {
     this.#tables = new Map(tables.map((table) => [table.name, table]));
     for (const { sql } of tables) this.#database.exec(sql);
   }
@@ -31,15 +41,21 @@ export class Meaning {
     return this.#readings.get(shard)?.marks ?? "";
   }
 
-  take(message: StoredMessage): void {
+  /** Takes the next message, and returns it if it counts and is whole. */
+  take(message: StoredMessage): SoundMessage | undefined {
     const reading = this.#readings.get(message.shard) ?? new StreamReading();
     this.#readings.set(message.shard, reading);
     this.#cursors.set(message.shard, message.sequence);
     const sound = reading.take(message);
     const table = sound && this.#tables.get(sound.body.table);
-    if (!table) return;
+    if (!table) return sound;
     for (const event of sound.body.events) this.#delete(table, keyOf(sound.body, event));
-    for (const event of sound.body.events) this.#insert(table, sound.body, event);
+    for (const event of sound.body.events) {
+      const before = this.onDisplaced && this.#rowsByKey(table);
+      this.#insert(table, sound.body, event);
+      if (before) this.#tellDisplaced(table, before, message);
+    }
+    return sound;
   }
 
   dump(): Map<string, string> {
@@ -69,6 +85,29 @@ export class Meaning {
       statement.run(...row as SQLInputValue[]);
       this.#dropCutLists(table, before);
     }
+  }
+
+  #tellDisplaced(
+    table: SimulatedTable,
+    before: ReadonlyMap<string, RowText>,
+    { shard, sequence }: StoredMessage,
+  ): void {
+    const after = this.#rowsByKey(table);
+    for (const [key, row] of before) {
+      if (!after.has(key)) this.onDisplaced?.({ shard, sequence, table: table.name, key, row });
+    }
+  }
+
+  #rowsByKey(table: SimulatedTable): Map<string, RowText> {
+    const statement = this.#reader.statement(`SELECT ${this.#reader.columnsOf(table)} FROM ${table.name}`);
+    const names = statement.columns().map(({ name }) => name);
+    const rows = statement.all() as unknown as unknown[][];
+    return new Map(
+      rows.filter((row) => !row.slice(0, table.key.length).includes(null)).map((row) => [
+        keyText(row.slice(0, table.key.length), table.isFolded),
+        rowText(names, row),
+      ]),
+    );
   }
 
   /** How many rows each key with NULL has: such rows are one list, and leave together. */

@@ -380,7 +380,8 @@ export class SimulatedNode {
   /** The conflict journal. */
   conflicts(): Record<string, unknown>[] {
     return this.application.prepare(
-      "SELECT kind, table_name, losing, winner_stream, winner_sequence, winner_origin FROM __marmot__conflict",
+      "SELECT kind, table_name, losing, losing_origin, winner_stream, winner_sequence, winner_origin, at_ms " +
+        "FROM __marmot__conflict",
     ).all();
   }
 

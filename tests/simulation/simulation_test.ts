@@ -18,6 +18,7 @@ const MODES: readonly Mode[] = [
   "retention",
   "files",
   "rollout",
+  "migration",
   "unsafe broker",
   "window",
   "snapshots",

@@ -1,7 +1,8 @@
 /** Virtual time: events happen one after the other, in the order of their moments, as fast as the machine can. */
 import type { Clock } from "../../src/runtime/clock.ts";
 
-const START_MS = 1_700_000_000_000;
+/** When every history begins. */
+export const START_MS = 1_700_000_000_000;
 
 interface Event {
   readonly atMs: number;

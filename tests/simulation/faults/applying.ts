@@ -220,4 +220,51 @@ export const APPLYING_FAULTS: readonly Fault[] = [
     }],
     within: { mode: "any" },
   },
+  {
+    name: "displaced rows are not put on record",
+    changes: [{
+      file: BATCH,
+      find: 'this.#record(application, "displaced", { losing, losingOrigin: null });',
+      replace: "void losing;",
+    }],
+    within: { mode: "any" },
+  },
+  {
+    name: "hidden rows that are dropped are not put on record",
+    changes: [{
+      file: BATCH,
+      find:
+        'this.#record(application, "hidden-dropped", { losing: hidden.body, losingOrigin: hidden.origin });',
+      replace: "",
+    }],
+    within: { mode: "any" },
+  },
+  {
+    name: "a record holds another row than the one that lost",
+    changes: [{
+      file: BATCH,
+      find: "losing: { ...body, events: [event] },",
+      replace:
+        'losing: { ...body, events: [{ ...event, ...(event.kind === "upsert" ? { row: event.row.map(() => 5n) } : {}) }] },',
+    }],
+    within: { mode: "any" },
+  },
+  {
+    name: "a record names the winner as the one who lost",
+    changes: [{
+      file: "src/db/apply/conflict_journal.ts",
+      find: "conflict.losingOrigin?.toString() ?? null,",
+      replace: "conflict.winnerOrigin.toString(),",
+    }],
+    within: { mode: "any" },
+  },
+  {
+    name: "a record is of another time",
+    changes: [{
+      file: "src/db/apply/conflict_journal.ts",
+      find: "BigInt(conflict.atMs),",
+      replace: "BigInt(conflict.atMs % 1000),",
+    }],
+    within: { mode: "any" },
+  },
 ];
