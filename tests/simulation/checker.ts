@@ -130,8 +130,10 @@ export class Checker {
   /** P3: what a node says it has read is not what it holds. */
   #findSkipped(node: SimulatedNode): string | undefined {
     const { server, plan } = this.#parts;
-    if (plan.changes.length > 0 || node.isLocked || node.stopped.size > 0) return undefined;
-    const meaning = this.#meanings.get(node) ?? new Meaning(plan.tables);
+    if (node.isLocked || node.stopped.size > 0) return undefined;
+    // Older events lack columns: what they mean goes by each node's schema.
+    const isSchemaFixed = plan.changes.length === 0;
+    const meaning = this.#meanings.get(node) ?? new Meaning(isSchemaFixed ? plan.tables : []);
     this.#meanings.set(node, meaning);
     for (let shard = 1; shard <= server.shards; shard++) {
       const cursor = node.cursor(shard);
@@ -150,7 +152,9 @@ export class Checker {
         }`;
       }
     }
-    if (!node.isQuiet || node.exactFrom.some((from, i) => node.cursor(i + 1) < from)) return undefined;
+    if (!isSchemaFixed || !node.isQuiet || node.exactFrom.some((from, i) => node.cursor(i + 1) < from)) {
+      return undefined;
+    }
     const held = node.dump();
     for (const [table, wanted] of meaning.dump()) {
       if (held.get(table) === wanted) continue;
