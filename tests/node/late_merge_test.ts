@@ -21,13 +21,24 @@ import { RecordedLog } from "../stream/server_world.ts";
 const SCHEMA = "CREATE TABLE t (id INTEGER PRIMARY KEY, v)";
 const STREAM = { name: "s", createdAt: "then", lastSequence: 9, maxMessages: 8 };
 
+/** Answers at once, as if it had taken long. */
+class SlowStore extends CheckedStore {
+  answerMs = 0;
+  tookMs = 0;
+
+  override get(...args: Parameters<CheckedStore["get"]>): ReturnType<CheckedStore["get"]> {
+    this.tookMs += this.answerMs;
+    return super.get(...args);
+  }
+}
+
 /** A node that saves, one that has missed the stream's first message, and the store between them. */
 class World implements AsyncDisposable {
   readonly saver = new TestReplica(SCHEMA);
   readonly late = new TestReplica(SCHEMA);
   readonly log = new RecordedLog();
   readonly folder = join(dirname(this.late.path), "store");
-  readonly store = new CheckedStore(new FolderStore(this.folder));
+  readonly store = new SlowStore(new FolderStore(this.folder));
   readonly #stop = new AbortController();
   readonly #merge: LateMerge;
   readonly #running: Promise<void>;
@@ -39,7 +50,7 @@ class World implements AsyncDisposable {
       publisher: { wireFormat: "batch", halt: () => Promise.resolve([]) },
       snapshots: savedSnapshots({ store: this.store, dbPath: this.late.path, doJob: doAtOnce }),
       streams: { shards: 1 },
-      clock: systemClock,
+      clock: { ...systemClock, nowMs: () => systemClock.nowMs() + this.store.tookMs },
       random: () => 0.5,
       log: this.log,
       onSchemaChange: () => Promise.resolve(),
@@ -172,4 +183,13 @@ Deno.test("a late node says of the original's snapshot why it is of no use, and 
     await world.catchUp(),
     "snapshot.db: it is the original's, which does not tell where it stands in the streams",
   );
+});
+
+Deno.test("a late node that waits long for its snapshot tells how far it is", async () => {
+  await using world = new World();
+  const [{ objectBytes }] = await world.saveBehind(1n) as [SnapshotEntry];
+  world.store.answerMs = 6000;
+  assert.equal(await world.catchUp(), undefined);
+  const said = world.log.lines.filter(({ event }) => event === "fetching the snapshot");
+  assert.deepEqual(said.map(({ fields }) => fields), [{ bytes: objectBytes, of: objectBytes }]);
 });

@@ -64,9 +64,9 @@ export class Saving {
         (await saved.list(signal)).map((snapshot) =>
           "unusable" in snapshot ? snapshot : {
             ...snapshot,
-            fetch: (signal) => {
+            fetch: (options) => {
               this.fetched = snapshot.name;
-              return snapshot.fetch(signal);
+              return snapshot.fetch(options);
             },
           }
         ),

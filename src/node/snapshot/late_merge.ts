@@ -20,11 +20,11 @@ import { Router } from "../router.ts";
 import type { LateStreams } from "../shard_reader.ts";
 import { whileBusy } from "../while_busy.ts";
 import { WriteWatch } from "../write_watch.ts";
+import { type OnBytes, SAY_PROGRESS_MS, sayNowAndThen } from "./byte_reports.ts";
 import type { Unusable } from "./candidates.ts";
 
 /** Streams are found to be late one after the other: what comes within this time is done with one download. */
 const GATHER_MS = 200;
-const SAY_PROGRESS_MS = 5000;
 /** A snapshot that could not be fetched, as on a full disk, is not fetched again before that. */
 const FETCH_AGAIN_MS = 30_000;
 
@@ -34,7 +34,7 @@ export interface SavedSnapshot {
   /** How far each stream was applied to its rows. */
   readonly positions: readonly StreamPosition[];
   /** Puts its checked database at a path of its own and returns that. Throws MarmotError where it cannot be used. */
-  fetch(signal: AbortSignal): Promise<string>;
+  fetch(options: { readonly signal: AbortSignal; readonly onBytes: OnBytes }): Promise<string>;
   /** Removes what `fetch` has left. */
   remove(path: string): void;
 }
@@ -198,7 +198,7 @@ export class LateMerge implements LateStreams {
     let saved: Replica | undefined;
     try {
       log.info("taking a snapshot over", { snapshot: snapshot.name, ofNode: snapshot.savedBy });
-      path = await snapshot.fetch(signal);
+      path = await snapshot.fetch({ signal, onBytes: sayNowAndThen("fetching the snapshot", this.#parts) });
       saved = openSnapshot(path, { nowMs: () => clock.nowMs(), log });
       saved.arm();
       for (const stream of late) {

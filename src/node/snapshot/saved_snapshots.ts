@@ -40,11 +40,12 @@ function toSaved(
     name,
     savedBy: candidate.entry.nodeId,
     positions: facts.positions,
-    async fetch(signal) {
+    async fetch({ signal, onBytes }) {
       const path = temporaryPath(dbPath);
+      const options = { to: path, signal, onBytes, ...doJob ? { doJob } : {} };
       await whileStoreWorks(
         signal,
-        () => onFiles(() => fetchSnapshot(store, candidate, { to: path, signal, ...doJob ? { doJob } : {} })),
+        () => onFiles(() => fetchSnapshot(store, candidate, options)),
       );
       return path;
     },
