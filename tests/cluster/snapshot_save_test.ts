@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { Cluster, waitUntil } from "../support/cluster.ts";
+import { runCommand } from "../support/command_run.ts";
 import { FaultProxy } from "../support/fault_proxy.ts";
 import { announcedRandom } from "../support/random.ts";
 import {
@@ -44,7 +45,7 @@ Deno.test("a snapshot is saved beside a running node that is written to, and the
   await cluster.converge();
 });
 
-Deno.test("-save-snapshot saves without a node what is published, and refuses what is not", async () => {
+Deno.test("-save-snapshot saves without a node what is published, as a person can follow, and refuses what is not", async () => {
   await using cluster = await Cluster.start({ nodes: 1, schema: SCHEMA });
   const node = cluster.node(1);
   const args = ["-save-snapshot", "-db-path", node.path, "-nats-url", cluster.server.url];
@@ -54,6 +55,10 @@ Deno.test("-save-snapshot saves without a node what is published, and refuses wh
   const saved = await new MarmotRun(args).ended();
   assert.equal(saved.code, 0, saved.error);
   assert.match(saved.error, /INFO {2}snapshot saved object=snapshot-\d+-1-[0-9a-f]+\.db/);
+  assert.doesNotMatch(saved.error, /\r/, "nobody watches a terminal");
+  const watched = await runCommand(args, null, { isWatched: true });
+  assert.equal(watched.code, 0, watched.error);
+  assert.match(watched.error, /\ruploading 0\.\d of 0\.\d MB \(100 %\)/);
   node.sql("INSERT INTO t VALUES (2, 'captured, not published')");
   const refused = await new MarmotRun(args).ended();
   assert.equal(refused.code, 1);
