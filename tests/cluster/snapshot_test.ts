@@ -11,6 +11,8 @@ import { silentLog } from "../../src/observability/log.ts";
 import { connect } from "../../src/stream/connection.ts";
 import { ObjectBucket } from "../../src/stream/object_bucket.ts";
 import { Cluster, waitUntil } from "../support/cluster.ts";
+import { FaultProxy } from "../support/fault_proxy.ts";
+import { announcedRandom } from "../support/random.ts";
 import {
   coldNode,
   entriesIn,
@@ -162,17 +164,29 @@ Deno.test("a snapshot that the streams have left behind is refused", async () =>
   assert.ok(!existsSync(cold.path));
 });
 
-Deno.test("a nats-server that is killed while a node takes its snapshot only delays it", async () => {
+Deno.test("a nats-server that is killed in the middle of a download only delays it", async () => {
+  const random = announcedRandom("a server killed during a download");
   await using cluster = await Cluster.start({ nodes: 1, schema: SCHEMA });
   cluster.node(1).sql(rowsOf(20_000_000));
-  const saved = await saveSnapshot(cluster, cluster.node(1));
+  const saved = await saveSnapshot(cluster, cluster.node(1), ["-json"]);
   assert.equal(saved.code, 0, saved.error);
-  await using cold = coldNode(cluster, 2);
-  await waitUntil(() => /INFO {2}taking a snapshot/.test(cold.log), {
+  const { objectBytes } = JSON.parse(saved.output);
+  await using proxy = await FaultProxy.start({ target: () => cluster.server.port, random });
+  proxy.setFault({ bytesPerSecond: 5e6 }, ["down"]);
+  await using cold = coldNode(cluster, 2, [], { natsUrl: `nats://127.0.0.1:${proxy.port}` });
+  const downloaded = () =>
+    Math.max(0, ...proxy.connections.map((connection) => connection.delivered("down")));
+  await waitUntil(() => cold.hasEnded || downloaded() > objectBytes / 4, {
     timeoutMs: 20_000,
     what: () => cold.log,
   });
   await cluster.server.kill();
+  await waitUntil(() => /WARN {2}cannot read from the snapshot store, trying again/.test(cold.log), {
+    timeoutMs: 20_000,
+    what: () => cold.log,
+  });
+  assert.ok(!existsSync(cold.path));
+  proxy.heal();
   await cluster.server.restart();
   await untilReady(cold);
   await untilEqual(cluster, cold.path);
