@@ -83,6 +83,7 @@ Deno.test("a database that Marmot never had and one that is not there are one se
 });
 
 Deno.test("a save that is killed at any moment leaves the snapshot before, and the next start clears up", async () => {
+  const random = announcedRandom("kills of a save");
   await using cluster = await Cluster.start({ nodes: 1, schema: SCHEMA });
   const node = cluster.node(1);
   node.sql(rowsOf(12_000_000));
@@ -97,7 +98,7 @@ Deno.test("a save that is killed at any moment leaves the snapshot before, and t
   for (let round = 0; round < 10; round++) {
     const run = runSnapshot(cluster, ["save"], ["-db-path", node.path, ...flags]);
     // From the start of the copy to the switch; the first part is the start of the process.
-    await delay(tookMs * (0.2 + 0.08 * round));
+    await delay(tookMs * (0.2 + 0.8 * random.next()));
     run.child.kill("SIGKILL");
     await run.ended();
     left += temporaryFiles(node.path).length;
