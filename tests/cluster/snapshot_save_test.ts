@@ -7,6 +7,7 @@ import { pathToFileURL } from "node:url";
 import { Cluster, waitUntil } from "../support/cluster.ts";
 import { runCommand } from "../support/command_run.ts";
 import { FaultProxy } from "../support/fault_proxy.ts";
+import { NatsServer } from "../support/nats_server.ts";
 import { announcedRandom } from "../support/random.ts";
 import {
   entriesIn,
@@ -149,15 +150,37 @@ Deno.test("a nats-server that is killed during the upload is one sentence, and t
 });
 
 Deno.test("two that save at once, without a lease or each sure of it, leave whole snapshots", async () => {
-  await using cluster = await Cluster.start({ nodes: 2, schema: SCHEMA });
+  await using server = await NatsServer.start();
+  await using proxy = await FaultProxy.start({
+    target: () => server.port,
+    random: announcedRandom("two that save at once"),
+  });
+  const natsUrl = () => `nats://127.0.0.1:${proxy.port}`;
+  await using cluster = await Cluster.start({ nodes: 2, schema: SCHEMA, natsUrl });
   cluster.node(1).sql(rowsOf(3_000_000));
   await cluster.converge();
   for (const url of [pathToFileURL(join(cluster.folder, "store")).href, "nats://"]) {
-    const flags = ["-snapshot-url", url];
-    const saves = await Promise.all([1, 2].map((id) => saveSnapshot(cluster, cluster.node(id), flags)));
-    for (const { code, error } of saves) assert.equal(code, 0, error);
-    const verified = await runSnapshot(cluster, ["verify"], flags).ended();
+    const flags = ["-nats-url", server.url, "-snapshot-url", url];
+    // What the nodes cannot publish holds the saves up: both have begun before either goes on.
+    proxy.setFault({ mode: "hold" });
+    for (const node of cluster.nodes) node.sql("INSERT INTO t (v) VALUES ('pending')");
+    const saves = cluster.nodes.map((node) =>
+      new MarmotRun(["snapshot", "save", "-db-path", node.path, ...flags])
+    );
+    const hasEnded = () => saves.some(({ child }) => child.exitCode !== null);
+    await waitUntil(() => hasEnded() || cluster.nodes.every(({ path }) => temporaryFiles(path).length > 0), {
+      timeoutMs: 20_000,
+      what: () => "a save does not begin",
+    });
+    assert.ok(!hasEnded(), saves.map(({ error }) => error).join());
+    proxy.heal();
+    for (const save of saves) {
+      const { code, error } = await save.ended();
+      assert.equal(code, 0, error);
+    }
+    const verified = await new MarmotRun(["snapshot", "verify", ...flags]).ended();
     assert.equal(verified.code, 0, verified.output + verified.error);
     assert.match(verified.output, /^(\S+: sound\n)+$/);
+    await cluster.converge();
   }
 });
