@@ -1,4 +1,5 @@
 /** One line on the terminal that tells how far a long command is, written anew in its place. */
+import type { Log, LogFields } from "../observability/log.ts";
 import type { Terminal } from "./terminal.ts";
 
 const MEGABYTE = 1e6;
@@ -11,26 +12,47 @@ export function progressText(stage: string, done: number, total: number): string
   return `${stage} ${megabytes(done)} of ${megabytes(total)} MB (${percent} %)`;
 }
 
+export interface ProgressLine {
+  readonly show: (stage: string, done: number, total: number) => void;
+  /** A log to the same terminal, the lines of which do not run into this one. */
+  readonly beside: (log: Log) => Log;
+}
+
 /** Does the work with a line that follows it; where nobody watches a terminal, nothing is written. */
 export async function withProgress<T>(
   terminal: Terminal,
-  work: (show: (stage: string, done: number, total: number) => void) => Promise<T>,
+  work: (line: ProgressLine) => Promise<T>,
 ): Promise<T> {
-  if (!terminal.isWatched) return await work(() => {});
+  if (!terminal.isWatched) return await work({ show: () => {}, beside: (log) => log });
   let shown = "";
+  const clear = () => {
+    if (shown !== "") terminal.writeError(`\r${" ".repeat(shown.length)}\r`);
+    shown = "";
+  };
   const write = (text: string) => {
     // Blanks over what a longer line has left.
     terminal.writeError(`\r${text.padEnd(shown.length)}`);
     shown = text;
   };
   try {
-    return await work((stage, done, total) => {
-      const text = progressText(stage, done, total);
-      if (text !== shown) write(text);
+    return await work({
+      show(stage, done, total) {
+        const text = progressText(stage, done, total);
+        if (text !== shown) write(text);
+      },
+      beside: (log) => withBefore(log, clear),
     });
   } finally {
-    if (shown !== "") terminal.writeError(`\r${" ".repeat(shown.length)}\r`);
+    clear();
   }
+}
+
+function withBefore(log: Log, happen: () => void): Log {
+  const write = (level: keyof Log) => (event: string, fields?: LogFields) => {
+    happen();
+    log[level](event, fields);
+  };
+  return { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") };
 }
 
 function megabytes(bytes: number): string {

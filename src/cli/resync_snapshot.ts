@@ -3,10 +3,13 @@
 import { shardOf } from "../db/operator/resync.ts";
 import type { StreamOnRecord } from "../db/operator/stream_list.ts";
 import { errorText, MarmotError } from "../errors.ts";
-import { type Candidate, findMisfit, listCandidates } from "../node/snapshot/candidates.ts";
-import { decodeHeaders } from "../node/snapshot/snapshot_headers.ts";
+import { type Candidate, judgeFit, listCandidates, readFacts } from "../node/snapshot/candidates.ts";
+import { NO_PLACES } from "../node/snapshot/original_snapshot.ts";
 import { type StoreAccessOptions, withStore } from "../node/snapshot/store_access.ts";
 import { timeText } from "./value_text.ts";
+
+const OTHER_WAYS =
+  "Save a snapshot on a node that is up to date (marmot snapshot save), or take another -from: first or now.";
 
 export interface NewestSnapshot {
   /** Its object; undefined where the store could not be looked at. */
@@ -36,29 +39,23 @@ export async function findNewest({ shards, onRecord, ...options }: SnapshotWante
     const lines = [`Which snapshot that is can't be seen from here: ${errorText(newest)}`];
     return { object: undefined, streams: known, lines };
   }
-  if (newest.kind === "original") {
-    return {
-      object: newest.name,
-      streams: known,
-      lines: [`The snapshot: ${newest.name}, of the original Marmot`],
-    };
-  }
-  const { nodeId, createdAtMs, headers } = newest.entry;
-  const covered = decodeHeaders(headers).positions.filter(({ name }) => isWanted(name));
+  if (newest.kind === "original") throw refusal(newest, NO_PLACES);
+  const { nodeId, createdAtMs } = newest.entry;
+  const facts = readFacts(newest.entry);
+  if ("unusable" in facts) throw refusal(newest, facts.unusable);
+  const covered = facts.positions.filter(({ name }) => isWanted(name));
   const streams = [...new Set([...covered.map(({ name }) => name), ...shards === undefined ? known : []])];
   const missing = shards?.find((shard) => !streams.some((name) => shardOf(name) === shard));
   if (streams.length === 0 || missing !== undefined) {
-    throw new MarmotError(
-      "snapshot",
-      `Cannot take over snapshot "${newest.name}": it tells nothing of ` +
-        (missing === undefined ? `streams "${streamPrefix}-…"` : `stream ${missing}`),
-      { hint: "Check -stream and -stream-prefix, or take another -from." },
+    const untold = missing === undefined ? `streams "${streamPrefix}-…"` : `stream ${missing}`;
+    throw refusal(
+      newest,
+      `it tells nothing of ${untold}`,
+      "Check -stream and -stream-prefix, or take another -from.",
     );
   }
-  const misfit = findMisfit(newest, { names: streams, states: new Map() });
-  if (misfit !== undefined) {
-    throw new MarmotError("snapshot", `Cannot take over snapshot "${newest.name}": ${misfit}`);
-  }
+  const misfit = judgeFit(facts, { names: streams, states: new Map() });
+  if (misfit !== undefined) throw refusal(newest, misfit);
   return {
     object: newest.name,
     streams,
@@ -67,6 +64,10 @@ export async function findNewest({ shards, onRecord, ...options }: SnapshotWante
       ...covered.map(({ name, cursor }) => `${name}: the snapshot holds it up to ${cursor}`),
     ],
   };
+}
+
+function refusal({ name }: Candidate, reason: string, hint = OTHER_WAYS): MarmotError {
+  return new MarmotError("snapshot", `Cannot take over snapshot "${name}": ${reason}`, { hint });
 }
 
 /** The newest snapshot; an error where the store can't be looked at. Throws where it has none. */

@@ -11,13 +11,19 @@ import { parseCommand } from "./command.ts";
 import { explainWord, findCommand } from "./commands.ts";
 import { describeFailure, EXIT_DONE } from "./failure.ts";
 import { commandHelpText, helpText } from "./help.ts";
+import { withProgress } from "./progress_line.ts";
 import type { Terminal } from "./terminal.ts";
 import { versionText } from "./version.ts";
+
+interface Caller {
+  readonly terminal: Terminal;
+  readonly stop: AbortSignal;
+}
 
 /** Does what the command line asks for until it is done or `stop` aborts. Never throws. */
 export async function runCommandLine(
   args: readonly string[],
-  { terminal, stop }: { terminal: Terminal; stop: AbortSignal },
+  { terminal, stop }: Caller,
 ): Promise<number> {
   let verbose = false;
   try {
@@ -41,7 +47,7 @@ export async function runCommandLine(
         break;
       case "run":
         verbose = invocation.config.verbose;
-        await run(invocation.config, stop);
+        await run(invocation.config, { terminal, stop });
     }
     return EXIT_DONE;
   } catch (error) {
@@ -52,20 +58,25 @@ export async function runCommandLine(
   }
 }
 
-async function run(config: Config, stop: AbortSignal): Promise<void> {
+async function run(config: Config, caller: Caller): Promise<void> {
   const everyLine = createLog({ verbose: config.verbose });
   const log = summarise(everyLine);
   try {
     // Whoever asks for debug lines wants to see every line.
-    await runWith(config, config.verbose ? everyLine : log, stop);
+    await runWith(config, config.verbose ? everyLine : log, caller);
   } finally {
     log.flush();
   }
 }
 
-async function runWith(config: Config, log: Log, stop: AbortSignal): Promise<void> {
+async function runWith(config: Config, log: Log, { terminal, stop }: Caller): Promise<void> {
   if (config.cleanup) return await cleanUp(config, log);
-  if (config.saveSnapshot) return void await saveSnapshotOnce({ ...config, log, stop });
+  if (config.saveSnapshot) {
+    return void await withProgress(
+      terminal,
+      ({ show, beside }) => saveSnapshotOnce({ ...config, log: beside(log), stop, onProgress: show }),
+    );
+  }
   stop.addEventListener("abort", () => log.info("stopping", { reason: String(stop.reason.message) }), {
     once: true,
   });

@@ -1,8 +1,14 @@
 import assert from "node:assert/strict";
+import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { readMergeWish } from "../../src/db/state/merge_wish.ts";
 import { readResync } from "../../src/db/state/resync_request.ts";
+import type { SnapshotEntry } from "../../src/snapshot/manifest.ts";
+import { switchToSnapshot } from "../../src/snapshot/snapshot_catalog.ts";
+import type { SnapshotStore } from "../../src/snapshot/snapshot_store.ts";
+import { CheckedStore } from "../../src/snapshot/stores/checked_store.ts";
+import { FolderStore } from "../../src/snapshot/stores/folder_store.ts";
 import { TestReplica, upsert } from "../db/test_replica.ts";
 import { runCommand } from "../support/command_run.ts";
 
@@ -125,3 +131,63 @@ Deno.test("marmot resync from a snapshot that is not there asks for nothing", as
   assert.match(run.error, /^marmot: Cannot resync from a snapshot: there is none in file:/);
   assert.deepEqual(readMergeWish(world.replica.connection), []);
 });
+
+for (
+  const { what, put, error } of [
+    {
+      what: "the original's snapshot",
+      put: (store: SnapshotStore, world: TestReplica) => store.put("snapshot.db", contentOf(world.path)),
+      error:
+        /^marmot: Cannot take over snapshot "snapshot\.db": it is the original's, which does not tell where/,
+    },
+    {
+      what: "a snapshot that tells nothing of the streams",
+      put: (store: SnapshotStore, world: TestReplica) => saveAs(store, world, {}),
+      error:
+        /^marmot: Cannot take over snapshot "snapshot-1\.db": its manifest does not tell how far the streams/,
+    },
+    {
+      what: "a snapshot of a newer Marmot",
+      put: (store: SnapshotStore, world: TestReplica) =>
+        saveAs(store, world, { "marmot-state-version": "99" }),
+      error:
+        /^marmot: Cannot take over snapshot "snapshot-1\.db": a newer Marmot has saved it: upgrade this node/,
+    },
+  ]
+) {
+  Deno.test(`marmot resync from ${what} asks for nothing, and says what to do`, async () => {
+    using world = makeWorld();
+    const folder = join(world.path, "..", "store");
+    await put(new CheckedStore(new FolderStore(folder)), world);
+    const url = pathToFileURL(folder).href;
+    const flags = ["-from", "snapshot", "-snapshot-url", url, "-stream-prefix", "s", "-yes"];
+    const run = await runCommand(["resync", ...flags, "-db-path", world.path]);
+    assert.equal(run.code, 1);
+    assert.match(run.error, error);
+    assert.match(
+      run.error,
+      /\nSave a snapshot on a node that is up to date .*, or take another -from: first or now\.\n$/,
+    );
+    assert.equal(run.output, "");
+    assert.deepEqual(readMergeWish(world.replica.connection), []);
+  });
+}
+
+function contentOf(path: string): ReadableStream<Uint8Array> {
+  return ReadableStream.from([new Uint8Array(readFileSync(path))]);
+}
+
+/** Saves the database with these headers, as no release does. */
+async function saveAs(
+  store: SnapshotStore,
+  { path }: TestReplica,
+  headers: SnapshotEntry["headers"],
+): Promise<void> {
+  const objectBytes = statSync(path).size;
+  const added: SnapshotEntry = {
+    ...{ object: "snapshot-1.db", objectBytes, objectSha256: "0".repeat(64), compression: "none" },
+    ...{ databaseBytes: objectBytes, databaseSha256: "0".repeat(64), createdAtMs: 1, nodeId: 2n, headers },
+  };
+  await store.put(added.object, contentOf(path));
+  await switchToSnapshot(store, { added, onLeftOver: (reason) => assert.fail(String(reason)) });
+}

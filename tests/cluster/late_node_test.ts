@@ -1,11 +1,14 @@
 /** Nodes that were away for longer than the streams keep messages, on real processes: they catch up by themselves. */
 import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { pathToFileURL } from "node:url";
 import { Cluster, type ClusterNode, waitUntil } from "../support/cluster.ts";
 import { FaultProxy } from "../support/fault_proxy.ts";
 import { NatsServer } from "../support/nats_server.ts";
 import { announcedRandom } from "../support/random.ts";
-import { rowsOf, runSnapshot, saveSnapshot, temporaryFiles } from "../support/snapshots.ts";
+import { entriesIn, rowsOf, runSnapshot, saveSnapshot, temporaryFiles } from "../support/snapshots.ts";
 
 const SCHEMA = `CREATE TABLE t (id INTEGER PRIMARY KEY, v);
   CREATE TABLE people (id INTEGER PRIMARY KEY, mail TEXT UNIQUE, name);
@@ -99,6 +102,31 @@ Deno.test("without a snapshot the stream stays stopped and says so, and goes on 
   await late.waitForLog(/INFO {2}stream goes on/, { timeoutMs: 30_000 });
   await cluster.converge();
   assert.equal(valueOf(first, 5000), "waits");
+});
+
+Deno.test("a late node whose newest snapshot is damaged says so and takes the one before", async () => {
+  await using cluster = await Cluster.start({ nodes: 2, schema: SCHEMA, flags: SHORT });
+  const [first, late] = [cluster.node(1), cluster.node(2)];
+  await late.kill();
+  await writePastRetention(first);
+  const folder = join(cluster.folder, "store");
+  const flags = ["-snapshot-url", pathToFileURL(folder).href];
+  for (const round of ["first", "second"]) {
+    const saved = await saveSnapshot(cluster, first, flags);
+    assert.equal(saved.code, 0, saved.error);
+    first.sql(`INSERT OR REPLACE INTO t VALUES (1, 'behind the ${round} snapshot')`);
+    await waitUntil(() => first.countPending() === 0, { timeoutMs: 20_000, what: () => first.log });
+  }
+  const [newest] = await entriesIn(folder);
+  const path = join(folder, newest?.object ?? "");
+  const bytes = readFileSync(path);
+  bytes[bytes.length >> 1]! ^= 1;
+  writeFileSync(path, bytes);
+  await late.start({ flags: ["-enable-snapshot=true", ...flags] });
+  await late.waitForLog(/WARN {2}this snapshot cannot be taken over .*the sums differ/);
+  await late.waitForLog(/INFO {2}snapshot taken over/);
+  await cluster.converge();
+  assert.equal(valueOf(late, 1), "behind the second snapshot");
 });
 
 Deno.test("a node that is killed again and again while it takes a snapshot over ends equal to the others", async () => {

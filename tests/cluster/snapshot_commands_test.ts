@@ -59,6 +59,12 @@ Deno.test("snapshots are listed, verified and restored to a file, also when the 
   assert.equal(again.code, 1);
   assert.match(again.error, /^marmot: Cannot restore to ".*backup\.db": there is a file of that name\n/);
   assert.equal((await run(["restore"])).code, 2);
+  const nowhere = join(cluster.folder, "no", "such", "folder");
+  const astray = await run(["restore"], ["-to", join(nowhere, "x.db")]);
+  assert.deepEqual([astray.code, astray.error], [
+    1,
+    `marmot: Cannot restore to "${nowhere}/x.db": there is no folder "${nowhere}"\nMake the folder, or check -to.\n`,
+  ]);
 
   const newest = join(folder, objects[0]!);
   const bytes = readFileSync(newest);

@@ -5,7 +5,9 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { Cluster, waitUntil } from "../support/cluster.ts";
+import { runCommand } from "../support/command_run.ts";
 import { FaultProxy } from "../support/fault_proxy.ts";
+import { NatsServer } from "../support/nats_server.ts";
 import { announcedRandom } from "../support/random.ts";
 import {
   entriesIn,
@@ -44,7 +46,7 @@ Deno.test("a snapshot is saved beside a running node that is written to, and the
   await cluster.converge();
 });
 
-Deno.test("-save-snapshot saves without a node what is published, and refuses what is not", async () => {
+Deno.test("-save-snapshot saves without a node what is published, as a person can follow, and refuses what is not", async () => {
   await using cluster = await Cluster.start({ nodes: 1, schema: SCHEMA });
   const node = cluster.node(1);
   const args = ["-save-snapshot", "-db-path", node.path, "-nats-url", cluster.server.url];
@@ -54,6 +56,10 @@ Deno.test("-save-snapshot saves without a node what is published, and refuses wh
   const saved = await new MarmotRun(args).ended();
   assert.equal(saved.code, 0, saved.error);
   assert.match(saved.error, /INFO {2}snapshot saved object=snapshot-\d+-1-[0-9a-f]+\.db/);
+  assert.doesNotMatch(saved.error, /\r/, "nobody watches a terminal");
+  const watched = await runCommand(args, null, { isWatched: true });
+  assert.equal(watched.code, 0, watched.error);
+  assert.match(watched.error, /\ruploading 0\.\d of 0\.\d MB \(100 %\)/);
   node.sql("INSERT INTO t VALUES (2, 'captured, not published')");
   const refused = await new MarmotRun(args).ended();
   assert.equal(refused.code, 1);
@@ -78,6 +84,7 @@ Deno.test("a database that Marmot never had and one that is not there are one se
 });
 
 Deno.test("a save that is killed at any moment leaves the snapshot before, and the next start clears up", async () => {
+  const random = announcedRandom("kills of a save");
   await using cluster = await Cluster.start({ nodes: 1, schema: SCHEMA });
   const node = cluster.node(1);
   node.sql(rowsOf(12_000_000));
@@ -92,7 +99,7 @@ Deno.test("a save that is killed at any moment leaves the snapshot before, and t
   for (let round = 0; round < 10; round++) {
     const run = runSnapshot(cluster, ["save"], ["-db-path", node.path, ...flags]);
     // From the start of the copy to the switch; the first part is the start of the process.
-    await delay(tookMs * (0.2 + 0.08 * round));
+    await delay(tookMs * (0.2 + 0.8 * random.next()));
     run.child.kill("SIGKILL");
     await run.ended();
     left += temporaryFiles(node.path).length;
@@ -143,15 +150,37 @@ Deno.test("a nats-server that is killed during the upload is one sentence, and t
 });
 
 Deno.test("two that save at once, without a lease or each sure of it, leave whole snapshots", async () => {
-  await using cluster = await Cluster.start({ nodes: 2, schema: SCHEMA });
+  await using server = await NatsServer.start();
+  await using proxy = await FaultProxy.start({
+    target: () => server.port,
+    random: announcedRandom("two that save at once"),
+  });
+  const natsUrl = () => `nats://127.0.0.1:${proxy.port}`;
+  await using cluster = await Cluster.start({ nodes: 2, schema: SCHEMA, natsUrl });
   cluster.node(1).sql(rowsOf(3_000_000));
   await cluster.converge();
   for (const url of [pathToFileURL(join(cluster.folder, "store")).href, "nats://"]) {
-    const flags = ["-snapshot-url", url];
-    const saves = await Promise.all([1, 2].map((id) => saveSnapshot(cluster, cluster.node(id), flags)));
-    for (const { code, error } of saves) assert.equal(code, 0, error);
-    const verified = await runSnapshot(cluster, ["verify"], flags).ended();
+    const flags = ["-nats-url", server.url, "-snapshot-url", url];
+    // What the nodes cannot publish holds the saves up: both have begun before either goes on.
+    proxy.setFault({ mode: "hold" });
+    for (const node of cluster.nodes) node.sql("INSERT INTO t (v) VALUES ('pending')");
+    const saves = cluster.nodes.map((node) =>
+      new MarmotRun(["snapshot", "save", "-db-path", node.path, ...flags])
+    );
+    const hasEnded = () => saves.some(({ child }) => child.exitCode !== null);
+    await waitUntil(() => hasEnded() || cluster.nodes.every(({ path }) => temporaryFiles(path).length > 0), {
+      timeoutMs: 20_000,
+      what: () => "a save does not begin",
+    });
+    assert.ok(!hasEnded(), saves.map(({ error }) => error).join());
+    proxy.heal();
+    for (const save of saves) {
+      const { code, error } = await save.ended();
+      assert.equal(code, 0, error);
+    }
+    const verified = await new MarmotRun(["snapshot", "verify", ...flags]).ended();
     assert.equal(verified.code, 0, verified.output + verified.error);
     assert.match(verified.output, /^(\S+: sound\n)+$/);
+    await cluster.converge();
   }
 });

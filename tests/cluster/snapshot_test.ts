@@ -11,6 +11,8 @@ import { silentLog } from "../../src/observability/log.ts";
 import { connect } from "../../src/stream/connection.ts";
 import { ObjectBucket } from "../../src/stream/object_bucket.ts";
 import { Cluster, waitUntil } from "../support/cluster.ts";
+import { FaultProxy } from "../support/fault_proxy.ts";
+import { announcedRandom } from "../support/random.ts";
 import {
   coldNode,
   entriesIn,
@@ -26,6 +28,8 @@ const SCHEMA = `CREATE TABLE t (id INTEGER PRIMARY KEY, v);
   CREATE UNIQUE INDEX one_line ON log (line);
   INSERT INTO t VALUES (-1, 'there before Marmot');
   INSERT INTO log (rowid, line) VALUES (7, 'keyed by its rowid');`;
+/** Enough to take much longer to be applied than the test takes to look. */
+const ROWS_BEHIND = 20_000;
 const never = new AbortController().signal;
 
 async function untilEnded(node: MarmotProcess): Promise<void> {
@@ -63,6 +67,25 @@ Deno.test("a node joins from nothing while the others write, writes itself, and 
   );
   assert.deepEqual(temporaryFiles(third.path), []);
   assert.equal(await third.stop(), 0);
+});
+
+Deno.test("all that stood behind the snapshot is in the database when the new node says that it is ready", async () => {
+  await using cluster = await Cluster.start({ nodes: 1, schema: SCHEMA });
+  const node = cluster.node(1);
+  node.sql("INSERT INTO t VALUES (-2, 'in the snapshot'), (-3, 'in the snapshot')");
+  const saved = await saveSnapshot(cluster, node);
+  assert.equal(saved.code, 0, saved.error);
+  node.sql(`UPDATE t SET v = 'behind it' WHERE id = -2; DELETE FROM t WHERE id = -3;
+    WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < ${ROWS_BEHIND})
+    INSERT INTO t SELECT i, 'behind it' FROM n`);
+  await waitUntil(() => node.countPending() === 0, { timeoutMs: 40_000, what: () => node.log });
+  await using cold = coldNode(cluster, 2);
+  await untilReady(cold);
+  using database = new DatabaseSync(cold.path, { readOnly: true });
+  const [here, there] = [database, node.application].map((each) =>
+    each.prepare("SELECT v, count(*) AS n, min(id) AS first, max(id) AS last FROM t GROUP BY v").all()
+  );
+  assert.deepEqual(here, there);
 });
 
 Deno.test("without a snapshot a node without a database ends with one sentence, and leaves no file", async () => {
@@ -162,17 +185,29 @@ Deno.test("a snapshot that the streams have left behind is refused", async () =>
   assert.ok(!existsSync(cold.path));
 });
 
-Deno.test("a nats-server that is killed while a node takes its snapshot only delays it", async () => {
+Deno.test("a nats-server that is killed in the middle of a download only delays it", async () => {
+  const random = announcedRandom("a server killed during a download");
   await using cluster = await Cluster.start({ nodes: 1, schema: SCHEMA });
   cluster.node(1).sql(rowsOf(20_000_000));
-  const saved = await saveSnapshot(cluster, cluster.node(1));
+  const saved = await saveSnapshot(cluster, cluster.node(1), ["-json"]);
   assert.equal(saved.code, 0, saved.error);
-  await using cold = coldNode(cluster, 2);
-  await waitUntil(() => /INFO {2}taking a snapshot/.test(cold.log), {
+  const { objectBytes } = JSON.parse(saved.output);
+  await using proxy = await FaultProxy.start({ target: () => cluster.server.port, random });
+  proxy.setFault({ bytesPerSecond: 5e6 }, ["down"]);
+  await using cold = coldNode(cluster, 2, [], { natsUrl: `nats://127.0.0.1:${proxy.port}` });
+  const downloaded = () =>
+    Math.max(0, ...proxy.connections.map((connection) => connection.delivered("down")));
+  await waitUntil(() => cold.hasEnded || downloaded() > objectBytes / 4, {
     timeoutMs: 20_000,
     what: () => cold.log,
   });
   await cluster.server.kill();
+  await waitUntil(() => /WARN {2}cannot read from the snapshot store, trying again/.test(cold.log), {
+    timeoutMs: 20_000,
+    what: () => cold.log,
+  });
+  assert.ok(!existsSync(cold.path));
+  proxy.heal();
   await cluster.server.restart();
   await untilReady(cold);
   await untilEqual(cluster, cold.path);

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { judgeFit } from "../../src/node/snapshot/candidates.ts";
+import { judgeFit, readFacts } from "../../src/node/snapshot/candidates.ts";
 import { decodeHeaders, encodeHeaders } from "../../src/node/snapshot/snapshot_headers.ts";
 import { removeAbandoned, temporaryPath } from "../../src/node/snapshot/temporary_files.ts";
 
@@ -46,10 +46,16 @@ Deno.test("a snapshot of another cluster, or of a newer Marmot, is refused", () 
     judgeFit(factsAt(50, ["others-1"]), streams(1, 9)),
     'it is of other streams ("others-1"), not of "changes-1"',
   );
-  assert.equal(
-    judgeFit(factsAt(50, NAMES, 2), streams(1, 9)),
-    "a newer Marmot has saved it: upgrade this node",
-  );
+  assert.deepEqual(readFacts({ headers: encodeHeaders(factsAt(50, NAMES, 2)) }), {
+    unusable: "a newer Marmot has saved it: upgrade this node",
+  });
+});
+
+Deno.test("what a snapshot tells of the streams is read, or it is said why not", () => {
+  assert.deepEqual(readFacts({ headers: encodeHeaders(factsAt(50)) }), factsAt(50));
+  assert.deepEqual(readFacts({ headers: {} }), {
+    unusable: "its manifest does not tell how far the streams were applied",
+  });
 });
 
 Deno.test("what the manifest says of the streams survives, and anything else is refused", () => {

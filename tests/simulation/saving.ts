@@ -61,13 +61,15 @@ export class Saving {
     const saved = savedSnapshots({ store, dbPath: parts.dbPath, onFiles, doJob: doAtOnce });
     this.saved = {
       list: async (signal) =>
-        (await saved.list(signal)).map((snapshot) => ({
-          ...snapshot,
-          fetch: (signal) => {
-            this.fetched = snapshot.name;
-            return snapshot.fetch(signal);
-          },
-        })),
+        (await saved.list(signal)).map((snapshot) =>
+          "unusable" in snapshot ? snapshot : {
+            ...snapshot,
+            fetch: (options) => {
+              this.fetched = snapshot.name;
+              return snapshot.fetch(options);
+            },
+          }
+        ),
     };
   }
 

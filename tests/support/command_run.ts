@@ -1,4 +1,4 @@
-/** Runs the command line inside the test's own process, as a person who answers `answer` to questions. */
+/** Runs the command line inside the test's own process, as a person who answers `answer` to questions, and may watch a terminal. */
 import { runCommandLine } from "../../src/cli/run.ts";
 
 export interface CommandRun {
@@ -11,12 +11,14 @@ export interface CommandRun {
 export async function runCommand(
   args: readonly string[],
   answer: boolean | null = null,
+  { isWatched = false }: { isWatched?: boolean } = {},
 ): Promise<CommandRun> {
   let output = "";
   let error = "";
   const questions: string[] = [];
   const code = await runCommandLine(args, {
     terminal: {
+      isWatched,
       writeOutput: (text) => void (output += text),
       writeError: (text) => void (error += text),
       confirm: (question) => {

@@ -88,12 +88,13 @@ export function coldNode(
   cluster: Cluster,
   nodeId: number,
   flags: readonly string[] = [],
+  { natsUrl = cluster.server.url }: { natsUrl?: string } = {},
 ): MarmotProcess & { path: string } {
   const path = join(cluster.folder, `cold ${nodeId}.db`);
   const process = new MarmotProcess({
     nodeId,
     dbPath: path,
-    natsUrl: cluster.server.url,
+    natsUrl,
     folder: cluster.folder,
     flags: ["-max-log-entries", "1000000", ...flags],
   });

@@ -76,7 +76,7 @@ async function save({ options, terminal, stop }: SnapshotCall): Promise<void> {
   const log = options.verbose ? createLog({ verbose: true }) : silentLog;
   const entry = await withProgress(
     terminal,
-    (onProgress) => saveSnapshotOnce({ ...options, log, stop, onProgress }),
+    ({ show, beside }) => saveSnapshotOnce({ ...options, log: beside(log), stop, onProgress: show }),
   );
   terminal.writeOutput(options.json ? jsonText(entryJson(entry)) : `${entryLine(entry)}\n`);
 }
@@ -100,7 +100,7 @@ async function verify({ options, terminal, stop }: SnapshotCall): Promise<number
     for (const candidate of candidates) {
       const damage = await withProgress(
         terminal,
-        (show) =>
+        ({ show }) =>
           verifyCandidate(store, candidate, {
             signal: stop,
             onBytes: (done, of) => show("fetching", done, of),
@@ -135,7 +135,7 @@ async function restore({ options, terminal, stop }: SnapshotCall): Promise<void>
     if (candidates.length === 0) throw noSnapshot("restore", store.location);
     const { candidate, refused } = await withProgress(
       terminal,
-      (show) =>
+      ({ show }) =>
         restoreTo(store, candidates, { to, signal: stop, onBytes: (done, of) => show("fetching", done, of) }),
     );
     for (const { name, reason } of refused) {

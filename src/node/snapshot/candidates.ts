@@ -1,11 +1,12 @@
 /** Which snapshots a store offers, and which of them can be used with the streams as they are. */
 import { STATE_VERSION } from "../../db/state/state_tables.ts";
 import type { SnapshotEntry } from "../../snapshot/manifest.ts";
+import { DamagedSnapshotError } from "../../snapshot/packed_file.ts";
 import { readManifest } from "../../snapshot/snapshot_catalog.ts";
 import type { ObjectInfo, SnapshotStore } from "../../snapshot/snapshot_store.ts";
 import type { StreamState } from "../../stream/change_streams.ts";
 import { ORIGINAL_NAME } from "./original_snapshot.ts";
-import { decodeHeaders, type SnapshotFacts } from "./snapshot_headers.ts";
+import { decodeHeaders, decodeStateVersion, type SnapshotFacts } from "./snapshot_headers.ts";
 
 /** "own": of the manifest. "original": the one object of a cluster that Marmot has not saved into yet. */
 export type Candidate =
@@ -20,11 +21,29 @@ export async function listCandidates(store: SnapshotStore, signal: AbortSignal):
   return info === undefined ? [] : [{ kind: "original", name: ORIGINAL_NAME, info }];
 }
 
-/** Why a node cannot go on from this snapshot; undefined where it can. Throws DamagedSnapshotError. */
+/** Why a snapshot is of no use, whatever the streams are. */
+export interface Unusable {
+  readonly unusable: string;
+}
+
+/** What a snapshot tells of the streams, or why this release cannot use it. */
+export function readFacts({ headers }: Pick<SnapshotEntry, "headers">): SnapshotFacts | Unusable {
+  try {
+    if (decodeStateVersion(headers) > Number(STATE_VERSION)) {
+      return { unusable: "a newer Marmot has saved it: upgrade this node" };
+    }
+    return decodeHeaders(headers);
+  } catch (error) {
+    if (error instanceof DamagedSnapshotError) return { unusable: error.message };
+    throw error;
+  }
+}
+
+/** Why a node without a database cannot go on from this snapshot; undefined where it can. */
 export function findMisfit(candidate: Candidate, streams: StreamsAtRest): string | undefined {
-  return candidate.kind === "original"
-    ? undefined
-    : judgeFit(decodeHeaders(candidate.entry.headers), streams);
+  if (candidate.kind === "original") return undefined;
+  const facts = readFacts(candidate.entry);
+  return "unusable" in facts ? facts.unusable : judgeFit(facts, streams);
 }
 
 export interface StreamsAtRest {
@@ -35,11 +54,9 @@ export interface StreamsAtRest {
 }
 
 export function judgeFit(
-  { positions, stateVersion }: SnapshotFacts,
-  streams: StreamsAtRest,
+  { positions }: Pick<SnapshotFacts, "positions">,
+  { names, states }: StreamsAtRest,
 ): string | undefined {
-  const { names, states } = streams;
-  if (stateVersion > Number(STATE_VERSION)) return "a newer Marmot has saved it: upgrade this node";
   const known = new Map(positions.map((position) => [position.name, position]));
   if (positions.length > 0 && !names.some((name) => known.has(name))) {
     return `it is of other streams ("${positions[0]?.name}"), not of "${names[0]}"`;

@@ -1,14 +1,13 @@
 /** A node without a database connects, and takes a snapshot where there is one. */
-import { existsSync } from "node:fs";
-import { dirname } from "node:path";
 import type { Config } from "../../config/config.ts";
 import { lookAtDatabase, type Occupancy } from "../../db/snapshot/place_database.ts";
-import { DatabaseBusyError, MarmotError } from "../../errors.ts";
+import { DatabaseBusyError } from "../../errors.ts";
 import type { Log } from "../../observability/log.ts";
 import { systemClock } from "../../runtime/clock.ts";
 import { connect } from "../../stream/connection.ts";
 import { streamName } from "../../stream/names.ts";
 import { readStreamStates } from "../../stream/stream_states.ts";
+import { assertFolder } from "./disk_errors.ts";
 import { openStore } from "./store_access.ts";
 import { takeNewest } from "./take_snapshot.ts";
 
@@ -16,7 +15,7 @@ import { takeNewest } from "./take_snapshot.ts";
 export async function startCold(config: Config, log: Log, stop: AbortSignal): Promise<void> {
   const occupancy = occupancyOf(config.dbPath);
   if (occupancy === "occupied") return;
-  assertFolder(config.dbPath);
+  assertFolder(config.dbPath, `Cannot make the database "${config.dbPath}"`, "-db-path");
   log.info("there is no database yet: looking for a snapshot", { database: config.dbPath });
   const { natsUrls: urls, nodeId = 0n } = config;
   const connection = await connect({ urls, nodeId, log, signal: stop, random: Math.random });
@@ -50,12 +49,4 @@ function occupancyOf(path: string): Occupancy {
     if (error instanceof DatabaseBusyError) return "occupied";
     throw error;
   }
-}
-
-function assertFolder(dbPath: string): void {
-  const folder = dirname(dbPath);
-  if (existsSync(folder)) return;
-  throw new MarmotError("database", `Cannot make the database "${dbPath}": there is no folder "${folder}"`, {
-    hint: "Make the folder, or check -db-path.",
-  });
 }

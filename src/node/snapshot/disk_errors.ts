@@ -1,4 +1,6 @@
 /** What goes wrong with files beside the database, in one sentence. The fault is this machine's, not the store's. */
+import { existsSync, statSync } from "node:fs";
+import { dirname } from "node:path";
 import { MarmotError } from "../../errors.ts";
 
 const REASONS: Readonly<Record<string, string>> = {
@@ -18,4 +20,13 @@ export function diskError(code: string | undefined): MarmotError | undefined {
     : new MarmotError("database", `Cannot write beside the database: ${reason}`, {
       hint: "Snapshots are prepared beside the database: Marmot needs room, and the right to write there.",
     });
+}
+
+/** Throws MarmotError where the folder is not there into which a file goes: what cannot be done then, and the flag that names it. */
+export function assertFolder(path: string, failure: string, flag: string): void {
+  const folder = dirname(path);
+  if (existsSync(folder) && statSync(folder).isDirectory()) return;
+  throw new MarmotError("database", `${failure}: there is no folder "${folder}"`, {
+    hint: `Make the folder, or check ${flag}.`,
+  });
 }

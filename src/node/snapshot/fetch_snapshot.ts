@@ -5,6 +5,7 @@ import { dirname } from "node:path";
 import { MarmotError } from "../../errors.ts";
 import { DamagedSnapshotError, writeFile } from "../../snapshot/packed_file.ts";
 import type { SnapshotStore } from "../../snapshot/snapshot_store.ts";
+import type { OnBytes } from "./byte_reports.ts";
 import type { Candidate } from "./candidates.ts";
 import { diskError } from "./disk_errors.ts";
 import { removeTemporary, temporaryPath } from "./temporary_files.ts";
@@ -15,7 +16,7 @@ export interface FetchOptions {
   readonly to: string;
   readonly signal: AbortSignal;
   /** Told how many bytes of how many have come. */
-  readonly onBytes?: (bytes: number, total: number) => void;
+  readonly onBytes?: OnBytes;
   /** Does what takes long; in a Worker unless told. */
   readonly doJob?: DoJob;
 }

@@ -20,10 +20,11 @@ import { Router } from "../router.ts";
 import type { LateStreams } from "../shard_reader.ts";
 import { whileBusy } from "../while_busy.ts";
 import { WriteWatch } from "../write_watch.ts";
+import { type OnBytes, SAY_PROGRESS_MS, sayNowAndThen } from "./byte_reports.ts";
+import type { Unusable } from "./candidates.ts";
 
 /** Streams are found to be late one after the other: what comes within this time is done with one download. */
 const GATHER_MS = 200;
-const SAY_PROGRESS_MS = 5000;
 /** A snapshot that could not be fetched, as on a full disk, is not fetched again before that. */
 const FETCH_AGAIN_MS = 30_000;
 
@@ -33,20 +34,25 @@ export interface SavedSnapshot {
   /** How far each stream was applied to its rows. */
   readonly positions: readonly StreamPosition[];
   /** Puts its checked database at a path of its own and returns that. Throws MarmotError where it cannot be used. */
-  fetch(signal: AbortSignal): Promise<string>;
+  fetch(options: { readonly signal: AbortSignal; readonly onBytes: OnBytes }): Promise<string>;
   /** Removes what `fetch` has left. */
   remove(path: string): void;
 }
 
+/** One that this release cannot take over, whatever the stream. */
+export interface UnusableSnapshot extends Unusable {
+  readonly name: string;
+}
+
 /** Where snapshots are found. */
 export interface SavedSnapshots {
-  /** Those that this release can read, the newest first. Throws MarmotError where the store fails. */
-  list(signal: AbortSignal): Promise<readonly SavedSnapshot[]>;
+  /** The newest first. Throws MarmotError where the store fails. */
+  list(signal: AbortSignal): Promise<readonly (SavedSnapshot | UnusableSnapshot)[]>;
 }
 
 export interface LateMergeParts {
   readonly replica: Replica;
-  readonly publisher: Publisher;
+  readonly publisher: Pick<Publisher, "wireFormat" | "halt">;
   readonly snapshots: SavedSnapshots;
   readonly streams: { readonly shards: number };
   readonly clock: Clock;
@@ -67,6 +73,10 @@ interface Refused {
   /** Whether it stays so as long as the schema does. */
   readonly isFinal: boolean;
 }
+
+/** Streams that are not up to date yet, each with what was in the way of every snapshot. */
+type Left = Map<LateStream, Set<string>>;
+type Named = Pick<SavedSnapshot, "name">;
 
 /** Why a snapshot is not taken, for which schema, and until when. */
 interface Refusal {
@@ -117,39 +127,56 @@ export class LateMerge implements LateStreams {
 
   /** What is in the way is told to the readers, who try again. */
   async #mergeAll(late: readonly LateStream[], signal: AbortSignal): Promise<void> {
-    const left = new Map(late.map((stream) => [stream, NO_SNAPSHOT]));
+    const left: Left = new Map(late.map((stream) => [stream, new Set()]));
     try {
       for (const snapshot of await this.#parts.snapshots.list(signal)) {
-        const fitting = [...left.keys()].filter((stream) => {
+        const fitting = [...left].filter(([stream, reasons]) => {
           const misfit = judgePlace(snapshot, stream.state) ?? this.#checkStranger(stream) ??
             this.#refusal(snapshot, stream);
-          if (misfit !== undefined) left.set(stream, misfit);
+          if (misfit !== undefined) reasons.add(misfit);
           return misfit === undefined;
-        });
-        if (fitting.length > 0) await this.#mergeFrom(snapshot, fitting, { left, signal });
+        }).map(([stream]) => stream);
+        if (fitting.length === 0) continue;
+        if ("unusable" in snapshot) {
+          this.#passOver(snapshot, fitting, { left, reason: snapshot.unusable, isFinal: true });
+        } else await this.#mergeFrom(snapshot, fitting, { left, signal });
         if (left.size === 0) return;
       }
     } catch (error) {
-      const reason = errorText(error);
       if (!signal.aborted && !(error instanceof MarmotError)) throw error;
-      for (const stream of left.keys()) left.set(stream, reason);
+      for (const reasons of left.values()) reasons.add(errorText(error));
     } finally {
-      for (const [stream, reason] of left) stream.end(reason);
+      for (const [stream, reasons] of left) stream.end([...reasons].join("; ") || NO_SNAPSHOT);
     }
   }
 
   /** Why a snapshot cannot be taken over, where that is known from before: it is not fetched again and again. */
-  #refusal({ name }: SavedSnapshot, { state }: LateStream): string | undefined {
+  #refusal({ name }: Named, { state }: LateStream): string | undefined {
     const known = this.#refused.get(`${name} ${state.name}`);
     const { replica, clock } = this.#parts;
     const isStill = known?.schema === replica.armedVersion && clock.nowMs() < known.untilMs;
     return isStill ? known.reason : undefined;
   }
 
-  #refuse({ name }: SavedSnapshot, { state }: LateStream, { reason, isFinal }: Refused): void {
+  #refuse({ name }: Named, { state }: LateStream, { reason, isFinal }: Refused): void {
     const { replica, clock } = this.#parts;
     const untilMs = isFinal ? Infinity : clock.nowMs() + FETCH_AGAIN_MS;
     this.#refused.set(`${name} ${state.name}`, { reason, schema: replica.armedVersion, untilMs });
+  }
+
+  /** Leaves a snapshot alone of which nothing came, and says so; the one before may do. */
+  #passOver(
+    snapshot: Named,
+    late: readonly LateStream[],
+    { left, reason, isFinal }: Refused & { left: Left },
+  ): void {
+    const { name } = snapshot;
+    for (const stream of late) {
+      const named = `${name}: ${reason}`;
+      left.get(stream)?.add(named);
+      this.#refuse(snapshot, stream, { reason: named, isFinal });
+    }
+    this.#parts.log.warn("this snapshot cannot be taken over", { snapshot: name, reason });
   }
 
   /** Rows that never were any node's but this one's must not be deleted without being asked for. */
@@ -164,20 +191,20 @@ export class LateMerge implements LateStreams {
   async #mergeFrom(
     snapshot: SavedSnapshot,
     late: readonly LateStream[],
-    { left, signal }: { left: Map<LateStream, string>; signal: AbortSignal },
+    { left, signal }: { left: Left; signal: AbortSignal },
   ): Promise<void> {
     const { clock, log } = this.#parts;
     let path: string | undefined;
     let saved: Replica | undefined;
     try {
       log.info("taking a snapshot over", { snapshot: snapshot.name, ofNode: snapshot.savedBy });
-      path = await snapshot.fetch(signal);
+      path = await snapshot.fetch({ signal, onBytes: sayNowAndThen("fetching the snapshot", this.#parts) });
       saved = openSnapshot(path, { nowMs: () => clock.nowMs(), log });
       saved.arm();
       for (const stream of late) {
         const reason = await this.#mergeStream(stream, { saved, savedBy: snapshot.savedBy, signal });
         if (reason !== undefined) {
-          left.set(stream, reason);
+          left.get(stream)?.add(reason);
           this.#refuse(snapshot, stream, { reason, isFinal: true });
         } else {
           left.delete(stream);
@@ -186,13 +213,9 @@ export class LateMerge implements LateStreams {
       }
     } catch (error) {
       if (!(error instanceof MarmotError) || error.code === "identity") throw error;
-      for (const stream of late) {
-        if (!left.has(stream)) continue;
-        const reason = `${snapshot.name}: ${error.message}`;
-        left.set(stream, reason);
-        this.#refuse(snapshot, stream, { reason, isFinal: error instanceof DamagedSnapshotError });
-      }
-      log.warn("this snapshot cannot be taken over", { snapshot: snapshot.name, reason: error.message });
+      const isFinal = error instanceof DamagedSnapshotError;
+      const waiting = late.filter((stream) => left.has(stream));
+      this.#passOver(snapshot, waiting, { left, reason: error.message, isFinal });
     } finally {
       saved?.close();
       if (path !== undefined) snapshot.remove(path);
@@ -264,7 +287,9 @@ const STRANGER =
 const STOPPING = "the node is stopping";
 
 /** Why a node cannot read a stream on from where a snapshot ends; undefined where it can. */
-function judgePlace({ name, positions }: SavedSnapshot, state: StreamState): string | undefined {
+function judgePlace(snapshot: SavedSnapshot | UnusableSnapshot, state: StreamState): string | undefined {
+  if ("unusable" in snapshot) return undefined;
+  const { name, positions } = snapshot;
   const place = positions.find((position) => position.name === state.name);
   if (!place) return `snapshot ${name} is of other streams`;
   if (place.createdAt !== "" && place.createdAt !== state.createdAt) {

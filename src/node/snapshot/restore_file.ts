@@ -8,6 +8,7 @@ import { MarmotError } from "../../errors.ts";
 import { DamagedSnapshotError } from "../../snapshot/packed_file.ts";
 import type { SnapshotStore } from "../../snapshot/snapshot_store.ts";
 import type { Candidate } from "./candidates.ts";
+import { assertFolder } from "./disk_errors.ts";
 import { type FetchOptions, fetchSnapshot } from "./fetch_snapshot.ts";
 import { decodeHeaders } from "./snapshot_headers.ts";
 import { removeAbandoned, removeTemporary, temporaryPath } from "./temporary_files.ts";
@@ -51,6 +52,7 @@ export async function restoreTo(
         "Name a file that does not exist; a node whose database is gone restores by itself when it starts.",
     });
   }
+  assertFolder(to, `Cannot restore to "${to}"`, "-to");
   removeAbandoned(to);
   const refused: { name: string; reason: string }[] = [];
   for (const candidate of candidates) {

@@ -1,11 +1,10 @@
-/** The snapshots of a store, for a node that has missed messages. The original's has no places in the streams: it is no help there. */
-import { STATE_VERSION } from "../../db/state/state_tables.ts";
+/** The snapshots of a store, for a node that has missed messages. */
 import { errorText, MarmotError } from "../../errors.ts";
 import type { SnapshotStore } from "../../snapshot/snapshot_store.ts";
-import { type Candidate, listCandidates } from "./candidates.ts";
+import { type Candidate, listCandidates, readFacts } from "./candidates.ts";
 import { fetchSnapshot } from "./fetch_snapshot.ts";
-import type { SavedSnapshot, SavedSnapshots } from "./late_merge.ts";
-import { decodeHeaders } from "./snapshot_headers.ts";
+import type { SavedSnapshot, SavedSnapshots, UnusableSnapshot } from "./late_merge.ts";
+import { NO_PLACES } from "./original_snapshot.ts";
 import { removeTemporary, temporaryPath } from "./temporary_files.ts";
 import type { DoJob } from "./worker_jobs.ts";
 
@@ -24,7 +23,7 @@ export function savedSnapshots(parts: SavedSnapshotsParts): SavedSnapshots {
     list: (signal) =>
       whileStoreWorks(signal, async () => {
         const candidates = await listCandidates(parts.store, signal);
-        return candidates.flatMap((candidate) => toSaved(candidate, parts));
+        return candidates.map((candidate) => toSaved(candidate, parts));
       }),
   };
 }
@@ -32,25 +31,26 @@ export function savedSnapshots(parts: SavedSnapshotsParts): SavedSnapshots {
 function toSaved(
   candidate: Candidate,
   { store, dbPath, doJob, onFiles = (work) => work() }: SavedSnapshotsParts,
-): SavedSnapshot[] {
-  if (candidate.kind === "original") return [];
-  const { name, entry } = candidate;
-  const { positions, stateVersion } = decodeHeaders(entry.headers);
-  if (stateVersion > Number(STATE_VERSION)) return [];
-  return [{
+): SavedSnapshot | UnusableSnapshot {
+  const { name } = candidate;
+  if (candidate.kind === "original") return { name, unusable: NO_PLACES };
+  const facts = readFacts(candidate.entry);
+  if ("unusable" in facts) return { name, ...facts };
+  return {
     name,
-    savedBy: entry.nodeId,
-    positions,
-    async fetch(signal) {
+    savedBy: candidate.entry.nodeId,
+    positions: facts.positions,
+    async fetch({ signal, onBytes }) {
       const path = temporaryPath(dbPath);
+      const options = { to: path, signal, onBytes, ...doJob ? { doJob } : {} };
       await whileStoreWorks(
         signal,
-        () => onFiles(() => fetchSnapshot(store, candidate, { to: path, signal, ...doJob ? { doJob } : {} })),
+        () => onFiles(() => fetchSnapshot(store, candidate, options)),
       );
       return path;
     },
     remove: removeTemporary,
-  }];
+  };
 }
 
 /** What the network or another's server throws, as a sentence. */

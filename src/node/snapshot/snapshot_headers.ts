@@ -1,5 +1,4 @@
 /** What the manifest says of a snapshot in terms of the streams. Names and shapes are compatibility constants. */
-import type { CopyFacts } from "../../db/snapshot/copy_facts.ts";
 import type { StreamPosition } from "../../db/state/stream_positions.ts";
 import { DamagedSnapshotError } from "../../snapshot/packed_file.ts";
 
@@ -14,7 +13,9 @@ export interface SnapshotFacts {
   readonly stateVersion: number;
 }
 
-export function encodeHeaders({ positions, schemaHash, stateVersion }: CopyFacts): Record<string, string> {
+export function encodeHeaders(
+  { positions, schemaHash, stateVersion }: SnapshotFacts,
+): Record<string, string> {
   const streams = positions.map((
     { name, createdAt, cursor, storedAt },
   ) => [name, createdAt, cursor, storedAt]);
@@ -27,13 +28,19 @@ export function encodeHeaders({ positions, schemaHash, stateVersion }: CopyFacts
 
 /** Throws DamagedSnapshotError for what this release never writes. */
 export function decodeHeaders(headers: Readonly<Record<string, string>>): SnapshotFacts {
-  const stateVersion = Number(headers[STATE_VERSION]);
-  if (!Number.isSafeInteger(stateVersion) || stateVersion < 1) throw unreadable();
+  const stateVersion = decodeStateVersion(headers);
   return {
     positions: parseStreams(headers[STREAMS] ?? ""),
     schemaHash: headers[SCHEMA] ?? "",
     stateVersion,
   };
+}
+
+/** Throws as decodeHeaders does. What else a newer release has written may not be readable here. */
+export function decodeStateVersion(headers: Readonly<Record<string, string>>): number {
+  const stateVersion = Number(headers[STATE_VERSION]);
+  if (!Number.isSafeInteger(stateVersion) || stateVersion < 1) throw unreadable();
+  return stateVersion;
 }
 
 function parseStreams(text: string): StreamPosition[] {

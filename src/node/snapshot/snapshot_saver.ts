@@ -14,6 +14,7 @@ import { FilePacker, packFrames, readFile } from "../../snapshot/packed_file.ts"
 import { switchToSnapshot } from "../../snapshot/snapshot_catalog.ts";
 import type { SnapshotStore } from "../../snapshot/snapshot_store.ts";
 import type { StreamState } from "../../stream/change_streams.ts";
+import { type OnBytes, sayNowAndThen } from "./byte_reports.ts";
 import { encodeHeaders } from "./snapshot_headers.ts";
 import { ORIGINAL_NAME, ORIGINAL_TAG_HEADER } from "./original_snapshot.ts";
 import { removeTemporary, temporaryPath } from "./temporary_files.ts";
@@ -22,8 +23,6 @@ import { doInWorker, type DoJob } from "./worker_jobs.ts";
 
 const PENDING_LOOK_MS = 50;
 const PROGRESS_MS = 250;
-/** Between two lines in the log about one stage. */
-const SAY_PROGRESS_MS = 5000;
 
 export type SaveStage = "copying" | "waiting" | "uploading";
 
@@ -202,14 +201,11 @@ export class SnapshotSaver {
   }
 
   /** Tells a person at once and the log now and then. */
-  #reporter(stage: SaveStage): (done: number, total: number) => void {
-    const { onProgress, clock, log } = this.#parts;
-    let saidAtMs = clock.nowMs();
+  #reporter(stage: SaveStage): OnBytes {
+    const say = sayNowAndThen(`${stage} the snapshot`, this.#parts);
     return (done, total) => {
-      onProgress?.(stage, done, total);
-      if (clock.nowMs() - saidAtMs < SAY_PROGRESS_MS) return;
-      saidAtMs = clock.nowMs();
-      log.info(`${stage} the snapshot`, { bytes: done, of: Number.isFinite(total) ? total : undefined });
+      this.#parts.onProgress?.(stage, done, total);
+      say(done, total);
     };
   }
 }

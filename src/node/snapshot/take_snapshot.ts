@@ -11,6 +11,7 @@ import type { Clock } from "../../runtime/clock.ts";
 import { DamagedSnapshotError } from "../../snapshot/packed_file.ts";
 import type { SnapshotStore } from "../../snapshot/snapshot_store.ts";
 import type { StreamAtRest } from "../../stream/stream_states.ts";
+import { sayNowAndThen } from "./byte_reports.ts";
 import { type Candidate, findMisfit, listCandidates } from "./candidates.ts";
 import { fetchSnapshot } from "./fetch_snapshot.ts";
 import { removeTemporary, temporaryPath } from "./temporary_files.ts";
@@ -19,7 +20,6 @@ import type { DoJob } from "./worker_jobs.ts";
 /** A store that fails is asked again, with these pauses between. */
 const RETRY_MS = [500, 2000, 5000];
 const SESSION_LOOK_MS = 100;
-const SAY_PROGRESS_MS = 5000;
 
 export interface TakeSnapshotParts {
   /** Where the database goes. */
@@ -86,7 +86,7 @@ async function take(parts: TakeSnapshotParts, candidate: Candidate): Promise<voi
   const startMs = clock.nowMs();
   try {
     log.info("taking a snapshot", describe(candidate));
-    const onBytes = sayNowAndThen(log, clock);
+    const onBytes = sayNowAndThen("taking the snapshot", parts);
     const options = { to: path, signal, onBytes, ...doJob ? { doJob } : {} };
     await patiently(parts, () => onFiles(() => fetchSnapshot(store, candidate, options)));
     arm(parts, path);
@@ -178,13 +178,4 @@ function describe(candidate: Candidate): Record<string, string | number | bigint
   if (candidate.kind === "original") return { snapshot: candidate.name, bytes: candidate.info.sizeBytes };
   const { entry: { object, nodeId, objectBytes, createdAtMs } } = candidate;
   return { snapshot: object, ofNode: nodeId, at: new Date(createdAtMs).toISOString(), bytes: objectBytes };
-}
-
-function sayNowAndThen(log: Log, clock: Clock): (bytes: number, total: number) => void {
-  let saidAtMs = clock.nowMs();
-  return (bytes, of) => {
-    if (clock.nowMs() - saidAtMs < SAY_PROGRESS_MS) return;
-    saidAtMs = clock.nowMs();
-    log.info("taking the snapshot", { bytes, of });
-  };
 }
