@@ -34,6 +34,8 @@ export interface Call<T extends OptionTable> {
   /** What stands in place of the form's capital words, in their order. */
   readonly words: readonly string[];
   readonly options: ValuesOf<T & typeof COMMON_OPTIONS>;
+  /** Names of the options that were given; the others have their defaults. */
+  readonly given: ReadonlySet<string>;
   readonly terminal: Terminal;
   /** Aborts when a signal asks the process to end. */
   readonly stop: AbortSignal;
@@ -93,10 +95,11 @@ export function parseCommand(command: Command, args: readonly string[]): Command
   if (!form) throw describeWrongWords(command, read.words, seeHelp);
   const places = wordsOf(form);
   const words = read.words.filter((_, i) => isPlace(places[i] ?? ""));
+  const given = new Set(Object.keys(read.values));
   return {
     action: "run",
     verbose: options["verbose"] === true,
-    run: (world) => form.run({ words, options: options as Call<OptionTable>["options"], ...world }),
+    run: (world) => form.run({ words, options: options as Call<OptionTable>["options"], given, ...world }),
   };
 }
 

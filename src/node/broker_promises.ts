@@ -1,12 +1,13 @@
 /**
- * Says what the broker promises, and warns of nodes that lag so far behind that its streams may drop what they have not
+ * Says what the broker promises and how far the slowest node is, and warns of nodes that lag so far behind that its streams may drop what they have not
  * read. Every node that holds a claim tells its cursors in it; one that is away tells nothing.
  */
 import { errorText } from "../errors.ts";
-import type { Log } from "../observability/log.ts";
+import type { Log, LogFields } from "../observability/log.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { HeldClaim } from "../stream/node_claims.ts";
 import type { StreamPromises } from "../stream/stream_promises.ts";
+import type { NodeId } from "../wire/batch.ts";
 
 /** Shares of what a stream keeps: where a node begins to lag, and where it no longer does. */
 const LAGGING = { from: 1 / 2, until: 1 / 3 };
@@ -16,6 +17,8 @@ const LOOK_LEASES = { min: 0.7, max: 1 };
 const FIRST_LOOK_MS = 5_000;
 
 export interface BrokerPromisesParts {
+  /** Of this node. */
+  readonly nodeId: NodeId;
   /** Of all streams. Throws when the broker does not answer. */
   readonly streams: () => Promise<readonly StreamPromises[]>;
   /** Throws when the broker does not answer. */
@@ -34,12 +37,24 @@ export interface BrokerPromisesParts {
 
 export type LagState = "near" | "lagging" | "left-behind";
 
+/** What a node has not read of a stream. */
+interface Lag {
+  readonly stream: StreamPromises;
+  readonly nodeId: NodeId;
+  readonly host: string;
+  /** Messages, gone ones included. */
+  readonly unread: number;
+  /** Of what the stream may keep; above 1 where some of it is gone. */
+  readonly share: number;
+}
+
 export class BrokerPromises {
   readonly #parts: BrokerPromisesParts;
   /** By node and stream; what is near is left out. */
   readonly #said = new Map<string, LagState>();
   #before: readonly StreamPromises[] = [];
   #lookMs = FIRST_LOOK_MS;
+  #hasSaidSlowest = false;
 
   constructor(parts: BrokerPromisesParts) {
     this.#parts = parts;
@@ -75,12 +90,17 @@ export class BrokerPromises {
    */
   async look(): Promise<void> {
     const claims = await this.#parts.claims();
+    const lags: Lag[] = [];
     for (const stream of this.#before) {
       for (const { nodeId, claim } of claims) {
         const cursor = claim.cursors[stream.name] ?? 0;
-        this.#say(stream, { nodeId, host: claim.host, cursor, share: await this.#shareOf(stream, cursor) });
+        const share = await this.#shareOf(stream, cursor);
+        const unread = Math.max(0, stream.lastSequence - cursor);
+        lags.push({ stream, nodeId, host: claim.host, unread, share });
       }
     }
+    this.#saySlowest(lags, claims);
+    for (const lag of lags) this.#say(lag);
     const held = new Set(claims.map(({ nodeId }) => nodeId.toString()));
     // Nothing is known any more of a node that is gone.
     for (const key of [...this.#said.keys()]) if (!held.has(key.split(" ")[0] ?? "")) this.#said.delete(key);
@@ -95,16 +115,28 @@ export class BrokerPromises {
     return Math.max(share, Math.min(1, ageMs / stream.maxAgeMs));
   }
 
-  #say(
-    stream: StreamPromises,
-    { nodeId, host, cursor, share }: { nodeId: bigint; host: string; cursor: number; share: number },
-  ): void {
+  /** Once, as soon as another node is known: so that an operator sees how near the limits anyone is. */
+  #saySlowest(lags: readonly Lag[], claims: readonly HeldClaim[]): void {
+    const { nodeId, log } = this.#parts;
+    if (this.#hasSaidSlowest || claims.every((held) => held.nodeId === nodeId)) return;
+    this.#hasSaidSlowest = true;
+    const slowest = lags.reduce((a, b) =>
+      b.share > a.share || b.share === a.share && b.unread > a.unread ? b : a
+    );
+    log.info("the slowest of the nodes that hold a claim is this far behind", {
+      ...fieldsOf(slowest),
+      stored: slowest.stream.messages,
+      nodes: claims.length,
+    });
+  }
+
+  #say(lag: Lag): void {
+    const { stream, nodeId, share } = lag;
     const key = `${nodeId} ${stream.name}`;
     const before = this.#said.get(key) ?? "near";
     const now = judgeLag(share, before);
     if (now === before) return;
-    const unread = Math.max(0, stream.lastSequence - cursor);
-    const fields = { node: nodeId, host, stream: stream.name, unread, kept: keptText(stream) };
+    const fields = fieldsOf(lag);
     if (now === "near") {
       this.#said.delete(key);
       this.#parts.log.info("a node has caught up", fields);
@@ -137,7 +169,14 @@ export function shareOfKept(stream: StreamPromises, cursor: number): number {
   return Math.min(1, Math.max(unread / maxMessages, unreadBytes / maxBytes));
 }
 
-/** One line on copies and limits, and a warning for each setting that loses or holds up changes. */
+/** Where a stream is on one server: of several, the others have it after a power cut of one. */
+const SYNC_TEXT =
+  "a power cut takes back what the broker has acknowledged and not synced to disk yet: it syncs every two minutes unless its sync_interval says otherwise";
+
+/**
+ * One line on copies and limits, one on power cuts where a stream is on one server, and a warning for each setting that loses
+ * or holds up changes.
+ */
 export function sayPromises(
   streams: readonly StreamPromises[],
   { log, hasSnapshots }: { log: Log; hasSnapshots: boolean },
@@ -154,8 +193,10 @@ export function sayPromises(
     bytes: limitText(least(streams.map((stream) => stream.maxBytes))),
     ageSeconds: limitText(least(streams.map((stream) => stream.maxAgeMs)) / 1000),
     whenFull: [...new Set(streams.map((stream) => stream.whenFull))].join(", or "),
+    syncInterval: "not told to clients",
     lateNodes: hasSnapshots ? undefined : "cannot catch up",
   });
+  if (streams.some((stream) => stream.replicas === 1 && stream.storage === "file")) log.info(SYNC_TEXT);
   const warn = (text: string, affected: readonly StreamPromises[]) => {
     const [first] = affected;
     if (first) log.warn(text, { stream: first.name, streams: affected.length });
@@ -172,6 +213,10 @@ export function sayPromises(
     "a stream refuses messages when it is full: changes then wait in the nodes' databases",
     streams.filter(({ whenFull }) => whenFull === "refuses new ones"),
   );
+}
+
+function fieldsOf({ stream, nodeId, host, unread }: Lag): LogFields {
+  return { node: nodeId, host, stream: stream.name, unread, kept: keptText(stream) };
 }
 
 function limitText(limit: number): string | number {

@@ -160,6 +160,7 @@ async function replicate(run: Run, { replica, armer, connection, claims }: RunPa
   };
   const promises = new BrokerPromises({
     ...ports,
+    nodeId: replica.nodeId,
     hasSnapshots: config.enableSnapshot,
     streams: () => askForPromises({ connection, naming, shards: config.shards }),
     claims: () => claims.all(),

@@ -1,6 +1,6 @@
 /**
  * What the broker promises of the streams, as far as a client is told. How often it syncs to disk is not among that:
- * `sync_interval` stands in the server's configuration, which only its system account can ask for.
+ * `sync_interval` is the server's, and only its monitoring port and its system account tell it.
  */
 import { type JetStreamManager, jetstreamManager, type StreamInfo } from "@nats-io/jetstream";
 import { type Connection, REQUEST_TIMEOUT_MS, untilAborted } from "./connection.ts";

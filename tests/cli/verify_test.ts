@@ -120,6 +120,8 @@ Deno.test("marmot verify says in one sentence what it cannot read", async () => 
       1,
       /^marmot: Cannot open the database ".*text\.db": the file is not an SQLite database$/,
     ],
+    [[], 2, /^marmot: Cannot use -db-path without -against: a file is compared with another file, /],
+    [["-json", "-limit", "5"], 2, /^marmot: Cannot use -db-path without -against: /],
     [["-against", ""], 2, /^marmot: Cannot use -against "": it must name a file$/],
     [["-nats-url", "http://x"], 2, /^marmot: Cannot use -nats-url: /],
     [["file.db"], 2, /^marmot: Cannot use "file\.db": marmot verify takes no such word/],

@@ -14,6 +14,10 @@ Deno.test("a node says what the broker keeps, and who is about to miss some of i
   await writer.waitForLog(
     /INFO {2}the broker keeps each stream on one server, up to these limits: .* streams=1 replicas=1 messages=20 /,
   );
+  await writer.waitForLog(/INFO {2}a power cut takes back what the broker has acknowledged and not synced/);
+  await writer.waitForLog(
+    /INFO {2}the slowest of the nodes that hold a claim is this far behind node=\d .* unread=0 kept="20 messages" stored=0 nodes=2\n/,
+  );
   // Its application keeps the write lock: the node is there, but can apply nothing.
   slow.sql("BEGIN IMMEDIATE");
   for (let id = 1; id <= 14; id++) {

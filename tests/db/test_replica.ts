@@ -32,6 +32,8 @@ export interface OpenOptions {
   readonly nodeId?: NodeId | undefined;
   readonly isIdProvisional?: boolean;
   readonly seqMap?: ReadonlyMap<string, number>;
+  /** Of another file than the world's. */
+  readonly path?: string;
 }
 
 export class TestReplica implements Disposable {
@@ -67,7 +69,7 @@ export class TestReplica implements Disposable {
   open(options: OpenOptions = {}): Replica {
     const nodeId = "nodeId" in options ? options.nodeId : OWN_ID;
     const seqMap = options.seqMap ?? new Map();
-    return Replica.open(this.path, {
+    return Replica.open(options.path ?? this.path, {
       nodeId,
       isIdProvisional: options.isIdProvisional ?? false,
       makeNodeId: () => 77n,

@@ -36,6 +36,7 @@ class World {
     const answer = <T>(value: () => T): Promise<T> =>
       this.isAway ? Promise.reject(new Error("the broker is away")) : Promise.resolve(value());
     const promises = new BrokerPromises({
+      nodeId: 1n,
       hasSnapshots: true,
       streams: () => answer(() => [this.stream]),
       claims: () => answer(() => [...this.cursors].map(([nodeId, cursor]) => held(nodeId, cursor))),
@@ -88,6 +89,31 @@ Deno.test("a node that lags past half of what a stream keeps is said once, and o
   world.cursors.set(2n, 600);
   await world.moveTo(621);
   assert.equal(world.log.count("a node has caught up"), 1);
+});
+
+Deno.test("how far the slowest node is behind is said once, as soon as another node is known", async () => {
+  const text = "the slowest of the nodes that hold a claim is this far behind";
+  const world = new World();
+  world.cursors.set(1n, 1200);
+  world.start();
+  await world.moveTo(1200);
+  assert.equal(world.log.count(text), 0, "this node alone tells nothing of others");
+  world.cursors.set(2n, 900).set(3n, 1195);
+  await world.moveTo(1200);
+  const said = world.log.lines.filter(({ event }) => event === text);
+  assert.deepEqual(said.map(({ level, fields }) => [level, fields]), [["info", {
+    node: 2n,
+    host: "h",
+    stream: "s",
+    unread: 300,
+    kept: "1000 messages",
+    stored: 1000,
+    nodes: 3,
+  }]]);
+  world.cursors.set(2n, 1200).set(3n, 1000);
+  await world.moveTo(1300);
+  assert.equal(world.log.count(text), 1);
+  assert.deepEqual(world.warnings(), []);
 });
 
 Deno.test("a node that missed what is gone is said to be left behind", async () => {
@@ -172,9 +198,19 @@ Deno.test("settings that lose or hold up changes are warned of at start", () => 
     bytes: "none",
     ageSeconds: "none",
     whenFull: "drops the oldest",
+    syncInterval: "not told to clients",
     lateNodes: "cannot catch up",
   });
+  const count = (words: RegExp) =>
+    log.lines.filter(({ level, event }) => level === "info" && words.test(event)).length;
+  assert.equal(count(/power cut/), 0, "two other servers have it");
   sayPromises([STREAM, { ...STREAM, storage: "memory" }], parts);
+  assert.equal(
+    count(/^a power cut takes back what the broker has acknowledged and not synced to disk yet: /),
+    1,
+  );
+  sayPromises([{ ...STREAM, storage: "memory" }], parts);
+  assert.equal(count(/power cut/), 1, "what is in memory is never synced");
   sayPromises([{ ...STREAM, isAcknowledgedEarly: true }, { ...STREAM, whenFull: "refuses new ones" }], parts);
-  assert.equal(log.lines.filter(({ level }) => level === "warn").length, 3);
+  assert.equal(log.lines.filter(({ level }) => level === "warn").length, 4);
 });

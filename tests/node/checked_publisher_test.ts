@@ -1,6 +1,29 @@
 /** What a node does with changes that were captured before it ran, when publishing them does not go well. */
 import assert from "node:assert/strict";
+import { decodeEnvelope } from "../../src/wire/batch_codec.ts";
+import { HEALTHY } from "../simulation/memory_server.ts";
 import { PendingWorld } from "./pending_world.ts";
+
+Deno.test("a node that ends with a message sent that is never stored sends its changes again, under a new run, where nothing came before", async () => {
+  using world = new PendingWorld();
+  world.server.network = { ...HEALTHY, lost: 1 };
+  world.start();
+  await world.time.pass(100);
+  const [lost] = world.streams.sent;
+  assert.ok(lost);
+  assert.deepEqual([world.streams.sent.length, world.published, world.pending], [1, 0, 1]);
+  world.crash();
+  world.server.network = HEALTHY;
+  world.start();
+  await world.time.pass(1_000);
+  assert.deepEqual([world.published, world.pending], [1, 0]);
+  const [again, ...others] = world.streams.sent;
+  assert.ok(again && others.length === 0);
+  assert.equal(again.expectedLastSubjectSequence, 0);
+  const [before, after] = [lost, again].map(({ payload }) => decodeEnvelope(payload));
+  assert.ok(before && after && after.run > before.run, `run ${before?.run}, then ${after?.run}`);
+  assert.deepEqual([after.top, after.body], [before.top, before.body]);
+});
 
 Deno.test("a node that others are faster than a hundred times gets its changes through within two seconds", async () => {
   using world = new PendingWorld();

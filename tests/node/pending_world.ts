@@ -53,28 +53,44 @@ export class PendingWorld implements Disposable {
   readonly application: DatabaseSync;
   readonly time = new VirtualTime();
   readonly server: MemoryServer;
-  readonly streams: FailingStreams;
+  /** Of the process of now. */
+  streams: FailingStreams;
   readonly log = new RecordedLog();
   readonly #folder = mkdtempSync(join(tmpdir(), "marmot-checked-"));
-  readonly #life = new Life(this.time);
+  readonly #path = join(this.#folder, "node.db");
   readonly #random = new Random(1);
-  readonly #replica: Replica;
+  #life = new Life(this.time);
+  #replica: Replica;
 
   constructor() {
-    const path = join(this.#folder, "node.db");
-    this.application = new DatabaseSync(path);
+    this.application = new DatabaseSync(this.#path);
     this.application.exec("PRAGMA journal_mode = WAL; CREATE TABLE t (id INTEGER PRIMARY KEY, v)");
     this.server = new MemoryServer(1, this.time, this.#random);
     this.streams = new FailingStreams(this.server, this.#life);
-    this.#replica = Replica.open(path, {
+    this.#replica = this.#open();
+    this.insert(1);
+  }
+
+  /** Ends the process where it is; the next one is not started yet. */
+  crash(): void {
+    this.#life.isOver = true;
+    this.#replica.close();
+    this.#life = new Life(this.time);
+    this.streams = new FailingStreams(this.server, this.#life);
+    this.#replica = this.#open();
+  }
+
+  #open(): Replica {
+    const life = this.#life;
+    const replica = Replica.open(this.#path, {
       nodeId: 1n,
       makeNodeId: () => 1n,
       readSeqMap: () => new Map(),
-      nowMs: () => this.#life.nowMs(),
+      nowMs: () => life.nowMs(),
       log: silentLog,
     });
-    this.#replica.arm();
-    this.insert(1);
+    replica.arm();
+    return replica;
   }
 
   insert(id: number): void {

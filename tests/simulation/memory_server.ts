@@ -108,13 +108,18 @@ export class MemoryServer {
     const storedAt = `${this.time.nowMs}.${sequence}`;
     const message = { shard, sequence, storedAt, subject, format, payload };
     stream.messages.push(message);
-    while (stream.messages.length > this.#maxMessages) {
-      stream.trimmed.push(...stream.messages.splice(0, 1));
-      stream.trimmedTo++;
-    }
+    this.trim(shard, sequence - this.#maxMessages + 1);
     this.onMessage(message);
     this.#wake();
     return sequence;
+  }
+
+  /** Removes the messages below a sequence, as retention does. */
+  trim(shard: number, belowSequence: number): void {
+    const stream = this.#stream(shard);
+    const removed = stream.messages.splice(0, Math.max(0, belowSequence - 1 - stream.trimmedTo));
+    stream.trimmed.push(...removed);
+    stream.trimmedTo += removed.length;
   }
 
   /** Keeps a message back until `release` of its subject. */

@@ -75,6 +75,9 @@ export class MemoryStreams implements ChangeStreams {
 
   publish(request: PublishRequest): Promise<number> {
     const { random } = this.#server;
+    if (request.payload.length > this.maxPayloadBytes) {
+      return Promise.reject(new PublishError("unknown", "the message is too large"));
+    }
     // What was kept back comes before this message: long before or right before it, as far as this one has to go.
     const isReleased = random.chance(0.7);
     if (isReleased) this.#server.release(subjectOf(request.shard, request.table));

@@ -15,7 +15,7 @@ const againstOption: Option<string | undefined> = {
   valueName: "path",
   defaultValue: undefined,
   defaultText: "the running nodes",
-  text: "Another database file to compare with.",
+  text: "Another database file to compare that of -db-path with.",
   isSecret: false,
   parse(value) {
     if (value === "" || value.includes("\0")) throw new InvalidValueError("it must name a file");
@@ -43,8 +43,9 @@ export const verifyCommand = defineCommand({
     {
       words: "",
       text: "Compares the running nodes at one point of their streams, or the database with another file.",
-      async run({ options, terminal, stop }) {
+      async run({ options, given, terminal, stop }) {
         const { limit, json, dbPath, against, natsUrls, streamPrefix } = options;
+        if (against === undefined && given.has("dbPath")) throw fileAloneError();
         const report = await orStopped(
           stop,
           against === undefined
@@ -57,6 +58,15 @@ export const verifyCommand = defineCommand({
     },
   ],
 });
+
+/** Who names a file wants to know about that file, and the running nodes may be others. */
+function fileAloneError(): MarmotError {
+  return new MarmotError(
+    "usage",
+    "Cannot use -db-path without -against: a file is compared with another file, running nodes are asked over NATS",
+    { hint: "Name the other file with -against, or leave -db-path out to compare the running nodes." },
+  );
+}
 
 /** What a signal stops has compared nothing: its exit code must not be the one that says equal. */
 async function orStopped<T>(stop: AbortSignal, work: Promise<T>): Promise<T> {
