@@ -7,6 +7,7 @@ import { disturbance } from "./figures/disturbance.ts";
 import { idle } from "./figures/idle.ts";
 import { largeTransaction } from "./figures/large_transaction.ts";
 import { latency } from "./figures/latency.ts";
+import { manyOrigins } from "./figures/many_origins.ts";
 import { starts } from "./figures/start.ts";
 import { sustained } from "./figures/sustained.ts";
 import { throughput } from "./figures/throughput.ts";
@@ -17,6 +18,7 @@ export const MEASUREMENTS: readonly Measurement[] = [
   ...throughput,
   ...sustained,
   catchUp,
+  manyOrigins,
   ...starts,
   ...idle,
   largeTransaction,

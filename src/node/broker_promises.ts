@@ -1,6 +1,6 @@
 /**
- * Says what the broker promises and how far the slowest node is, and warns of nodes that lag so far behind that its streams may drop what they have not
- * read. Every node that holds a claim tells its cursors in it; one that is away tells nothing.
+ * Says what the broker promises and how far the slowest node is, and warns of nodes that lag so far behind that its streams
+ * may drop what they have not read. Every node that holds a claim tells its cursors in it; one that is away tells nothing.
  */
 import { errorText } from "../errors.ts";
 import type { Log, LogFields } from "../observability/log.ts";
