@@ -236,6 +236,37 @@ Deno.test("events that wait for their schema, hidden rows and marks of lost even
   assert.deepEqual(late.rows("SELECT count(*) FROM __marmot__hidden"), [[0]]);
 });
 
+Deno.test("a table that is not here yet is waited for, unless it is of another stream or was dropped here", async () => {
+  using both = worlds();
+  const { saver, late } = both;
+  const appears = "CREATE TABLE later (id INTEGER PRIMARY KEY, u, v)";
+  saver.application.exec(appears);
+  saver.arm();
+  saver.apply("t", [upsert(1n, "a", 1n)]);
+  saver.apply("later", [upsert(2n, "b", 2n)]);
+  using saved = await Saved.of(saver);
+  assert.throws(
+    () => merge(late, saved),
+    (error) =>
+      error instanceof SchemaMismatchError &&
+      error.message === 'Cannot take over table "later" of the snapshot: there is no such table here',
+  );
+  assert.deepEqual(readMerging(late.replica.connection), [], "nothing has begun");
+  assert.deepEqual(late.rows("SELECT id FROM t"), []);
+  merge(late, saved, { hasStream: ({ schema }) => schema.name !== "later" });
+  assert.deepEqual(late.rows("SELECT id FROM t"), [[1]]);
+  late.application.exec(appears);
+  late.arm();
+  merge(late, saved);
+  assert.deepEqual(late.rows("SELECT * FROM later"), [[2, "b", 2]]);
+  late.application.exec("DROP TABLE later");
+  late.arm();
+  assert.throws(() => merge(late, saved), /there is no such table here/, "it may be half of a rebuild");
+  late.nowMs += 61_000;
+  merge(late, saved);
+  assert.deepEqual(late.rows("SELECT id FROM t"), [[1]]);
+});
+
 Deno.test("what this node's schema has and the snapshot's has not stays as it is", async () => {
   using both = worlds();
   const { saver, late } = both;
