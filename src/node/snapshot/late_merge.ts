@@ -123,7 +123,7 @@ export class LateMerge implements LateStreams {
         const fitting = [...left.keys()].filter((stream) => {
           const misfit = judgePlace(snapshot, stream.state) ?? this.#checkStranger(stream) ??
             this.#refusal(snapshot, stream);
-          if (misfit !== undefined) left.set(stream, misfit);
+          if (misfit !== undefined) tell(left, stream, misfit);
           return misfit === undefined;
         });
         if (fitting.length > 0) await this.#mergeFrom(snapshot, fitting, { left, signal });
@@ -177,7 +177,7 @@ export class LateMerge implements LateStreams {
       for (const stream of late) {
         const reason = await this.#mergeStream(stream, { saved, savedBy: snapshot.savedBy, signal });
         if (reason !== undefined) {
-          left.set(stream, reason);
+          tell(left, stream, reason);
           this.#refuse(snapshot, stream, { reason, isFinal: true });
         } else {
           left.delete(stream);
@@ -189,7 +189,7 @@ export class LateMerge implements LateStreams {
       for (const stream of late) {
         if (!left.has(stream)) continue;
         const reason = `${snapshot.name}: ${error.message}`;
-        left.set(stream, reason);
+        tell(left, stream, reason);
         this.#refuse(snapshot, stream, { reason, isFinal: error instanceof DamagedSnapshotError });
       }
       log.warn("this snapshot cannot be taken over", { snapshot: snapshot.name, reason: error.message });
@@ -258,6 +258,12 @@ export class LateMerge implements LateStreams {
 }
 
 const NO_SNAPSHOT = "there is no snapshot";
+
+/** What is in the way of the newest snapshot counts: with those before it there is less to be done about it. */
+function tell(left: Map<LateStream, string>, stream: LateStream, reason: string): void {
+  if (left.get(stream) === NO_SNAPSHOT) left.set(stream, reason);
+}
+
 const STRANGER =
   "this database has rows and has never read a stream: a snapshot would replace them. Start with an empty database, or say " +
   "marmot resync -from snapshot";
