@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { judgeFit } from "../../src/node/snapshot/candidates.ts";
-import { decodeHeaders, encodeHeaders } from "../../src/node/snapshot/snapshot_headers.ts";
+import { decodeHeaders, encodeHeaders, schemaHashOf } from "../../src/node/snapshot/snapshot_headers.ts";
 import { removeAbandoned, temporaryPath } from "../../src/node/snapshot/temporary_files.ts";
 
 const NAMES = ["changes-1", "changes-2"];
@@ -82,6 +82,11 @@ Deno.test("what the manifest says of the streams survives, and anything else is 
   const facts = { ...factsAt(9007199254740991), nodeId: "1", logTop: 3, pending: 0 };
   const headers = encodeHeaders(facts);
   assert.deepEqual(decodeHeaders(headers).positions, facts.positions);
+  const schemaHash = "0123456789abcdef".repeat(4);
+  assert.equal(schemaHashOf(encodeHeaders({ ...facts, schemaHash })), schemaHash);
+  for (const hash of ["", "x".repeat(64), `${schemaHash}\n`]) {
+    assert.equal(schemaHashOf({ ...headers, "marmot-schema-sha256": hash }), undefined);
+  }
   for (
     const text of ["", "{}", "[1]", '[["a","b",-1,""]]', '[["a","b",1.5,""]]', '[["a",1,1,""]]', "not JSON"]
   ) {

@@ -25,6 +25,12 @@ export function encodeHeaders({ positions, schemaHash, stateVersion }: CopyFacts
   };
 }
 
+/** The hash of the application's schema, in hex; undefined where the manifest does not tell it. */
+export function schemaHashOf(headers: Readonly<Record<string, string>>): string | undefined {
+  const hash = headers[SCHEMA] ?? "";
+  return /^[0-9a-f]{64}$/.test(hash) ? hash : undefined;
+}
+
 /** Throws DamagedSnapshotError for what this release never writes. */
 export function decodeHeaders(headers: Readonly<Record<string, string>>): SnapshotFacts {
   const stateVersion = Number(headers[STATE_VERSION]);
