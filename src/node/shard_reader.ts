@@ -56,7 +56,8 @@ export class ShardReader {
   #stream: string | undefined;
   /** Whether the stream is known to go on behind the cursor: not before reading stands, nor where messages are missing. */
   #isGoingOn = false;
-  #isSaid = false;
+  /** Why the stream is stopped, as it was said last; undefined while it is not. */
+  #saidReason: string | undefined;
   /** Ends one reading, and the pause behind it. */
   #turn = new AbortController();
 
@@ -123,8 +124,8 @@ export class ShardReader {
     if (isTrimmed || replica.recovery.isMergeWished(state.name)) {
       return await this.#catchUp(state, { isTrimmed, signal });
     }
-    if (this.#isSaid) log.info("stream goes on", this.#placeOf(state));
-    this.#isSaid = false;
+    if (this.#saidReason !== undefined) log.info("stream goes on", this.#placeOf(state));
+    this.#saidReason = undefined;
     // What still waits must not move the cursor behind which reading begins.
     applyLoop.drop(this.#shard);
     const next = replica.positions.get(state.name).cursor + 1;
@@ -181,8 +182,9 @@ export class ShardReader {
     if (reason === undefined || signal.aborted) return true;
     if (!isTrimmed && await this.#dropVainWish(state, { reason, signal })) return true;
     const fields = { ...this.#placeOf(state), reason, hint: WAYS_OUT };
-    if (!this.#isSaid) this.#parts.log.error(TRIMMED, fields);
-    this.#isSaid = true;
+    // Another reason is news: half of a migration is done, or another snapshot is there.
+    if (reason !== this.#saidReason) this.#parts.log.error(TRIMMED, fields);
+    this.#saidReason = reason;
     return false;
   }
 

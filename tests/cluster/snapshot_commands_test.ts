@@ -38,7 +38,15 @@ Deno.test("snapshots are listed, verified and restored to a file, also when the 
   }
   const listed = await run(["list", "-json"]);
   assert.deepEqual(JSON.parse(listed.output).map(({ object }: { object: string }) => object), objects);
-  assert.match((await run(["list"])).output, /^snapshot-\S+: of node 1, 20\S+Z, \d+ bytes, \d+ as stored\n/);
+  const hashes = JSON.parse(listed.output).map(({ schemaSha256 }: { schemaSha256: string }) => schemaSha256);
+  assert.match(hashes[0], /^[0-9a-f]{64}$/);
+  assert.equal(hashes[0], hashes[1], "of one schema");
+  const lines = (await run(["list"])).output.split("\n");
+  assert.match(
+    lines[0] ?? "",
+    /^snapshot-\S+: of node 1, 20\S+Z, \d+ bytes, \d+ as stored, schema [0-9a-f]{8}$/,
+  );
+  assert.ok(lines[0]?.endsWith(` ${hashes[0].slice(0, 8)}`));
   const sound = await run(["verify"]);
   assert.deepEqual([sound.code, sound.output], [0, objects.map((name) => `${name}: sound\n`).join("")]);
 

@@ -58,6 +58,20 @@ for (
   });
 }
 
+Deno.test("copies of one schema have one hash, whatever their rows and Marmot's own tables", async () => {
+  const hashOf = async (schema: string, ...later: string[]) => {
+    using world = new TestReplica(schema);
+    world.arm();
+    for (const sql of later) world.application.exec(sql);
+    return (await copyDatabase(world.path, `${world.path}.copy`)).schemaHash;
+  };
+  const hash = await hashOf(SCHEMA);
+  assert.equal(await hashOf(SCHEMA, "INSERT INTO t VALUES (9, 'i', 9)"), hash);
+  const others = ["ALTER TABLE t ADD COLUMN w", "CREATE INDEX by_u ON t (u, v)", "DROP VIEW seen"];
+  const hashes = await Promise.all(others.map((sql) => hashOf(SCHEMA, sql)));
+  assert.equal(new Set([hash, ...hashes]).size, others.length + 1);
+});
+
 Deno.test("a node that begins with a copy takes its rows for known, and publishes just what comes", async () => {
   using world = new TestReplica(SCHEMA + KEYED_BY_ROWID);
   world.arm();

@@ -8,7 +8,7 @@ import type { Replica } from "../../src/db/replica.ts";
 import { copyDatabase } from "../../src/db/snapshot/copy_database.ts";
 import { openSnapshot } from "../../src/db/snapshot/open_snapshot.ts";
 import type { MergeRequest } from "../../src/db/snapshot/snapshot_merge.ts";
-import { DatabaseBusyError, SchemaMismatchError } from "../../src/errors.ts";
+import { DatabaseBusyError, MarmotError, SchemaMismatchError } from "../../src/errors.ts";
 import { silentLog } from "../../src/observability/log.ts";
 import { entryKinds } from "../../src/db/state/state_tables.ts";
 import { readMerging } from "../../src/db/state/merge_wish.ts";
@@ -234,6 +234,43 @@ Deno.test("events that wait for their schema, hidden rows and marks of lost even
   assert.deepEqual(late.replica.parkedTables(), []);
   assert.deepEqual(late.replica.tablesInNeedOfResync(), []);
   assert.deepEqual(late.rows("SELECT count(*) FROM __marmot__hidden"), [[0]]);
+});
+
+Deno.test("a table that is not here yet is waited for, unless it is of another stream or was dropped here", async () => {
+  using both = worlds();
+  const { saver, late } = both;
+  const appears = "CREATE TABLE later (id INTEGER PRIMARY KEY, u, v)";
+  saver.application.exec(appears);
+  saver.arm();
+  saver.apply("t", [upsert(1n, "a", 1n)]);
+  saver.apply("later", [upsert(2n, "b", 2n)]);
+  using saved = await Saved.of(saver);
+  assert.throws(
+    () => merge(late, saved),
+    (error) =>
+      error instanceof SchemaMismatchError &&
+      error.message === 'Cannot take over table "later" of the snapshot: there is no such table here',
+  );
+  assert.deepEqual(readMerging(late.replica.connection), [], "nothing has begun");
+  assert.deepEqual(late.rows("SELECT id FROM t"), []);
+  merge(late, saved, { hasStream: ({ schema }) => schema.name !== "later" });
+  assert.deepEqual(late.rows("SELECT id FROM t"), [[1]]);
+  late.application.exec(appears);
+  late.arm();
+  merge(late, saved);
+  assert.deepEqual(late.rows("SELECT * FROM later"), [[2, "b", 2]]);
+  late.application.exec("DROP TABLE later");
+  late.arm();
+  assert.throws(
+    () => merge(late, saved),
+    // Half of a rebuild, maybe: no change of the schema tells that it is not.
+    (error) =>
+      error instanceof MarmotError && !(error instanceof SchemaMismatchError) &&
+      /it was dropped here a moment ago, and may come back$/.test(error.message),
+  );
+  late.nowMs += 61_000;
+  merge(late, saved);
+  assert.deepEqual(late.rows("SELECT id FROM t"), [[1]]);
 });
 
 Deno.test("what this node's schema has and the snapshot's has not stays as it is", async () => {

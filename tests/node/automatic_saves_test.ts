@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { AutomaticSaves } from "../../src/node/snapshot/automatic_saves.ts";
 import { MAX_HOLD_MS, SnapshotGate } from "../../src/node/snapshot/snapshot_gate.ts";
 import { silentLog } from "../../src/observability/log.ts";
-import type { Manifest, SnapshotEntry } from "../../src/snapshot/manifest.ts";
+import { KEPT_SNAPSHOTS, type Manifest, type SnapshotEntry } from "../../src/snapshot/manifest.ts";
 import { MarmotError } from "../../src/errors.ts";
 import { Random } from "../simulation/random.ts";
 import { Life, VirtualTime } from "../simulation/virtual_time.ts";
@@ -17,6 +17,8 @@ class World {
   readonly random = new Random(7);
   manifest: Manifest = { snapshots: [] };
   lastSequence = 0;
+  /** When the stream was made. */
+  createdAt = "then";
   saves: string[] = [];
   atWork = 0;
   mostAtWork = 0;
@@ -53,7 +55,7 @@ class World {
         Promise.resolve(
           new Map([[STREAM, {
             name: STREAM,
-            createdAt: "then",
+            createdAt: this.createdAt,
             firstSequence: 1,
             lastSequence: this.lastSequence,
             maxMessages: 1000,
@@ -80,7 +82,7 @@ class World {
     this.atWork--;
     if (this.failure) throw this.failure;
     const headers = {
-      "marmot-streams": JSON.stringify([[STREAM, "then", cursor, ""]]),
+      "marmot-streams": JSON.stringify([[STREAM, this.createdAt, cursor, ""]]),
       "marmot-state-version": "1",
     };
     const object = `${name}-${this.saves.length}`;
@@ -151,6 +153,41 @@ Deno.test("a save that fails is tried again, ever more seldom, and a node that i
   world.failure = undefined;
   await world.time.pass(130_000);
   assert.equal(world.saves.length, 1);
+});
+
+Deno.test("after the stream was made anew a snapshot of it is saved soon, for nodes without a database", async () => {
+  const world = new World();
+  world.lastSequence = 100;
+  world.saver("a");
+  await world.time.pass(100_000);
+  assert.equal(world.saves.length, 1);
+  [world.createdAt, world.lastSequence] = ["later", 0];
+  await world.time.pass(100_000);
+  assert.equal(world.saves.length, 1, "such a node still takes the one that is there");
+  world.lastSequence = 1;
+  await world.time.pass(10_000);
+  assert.equal(world.saves.length, 2);
+  await world.time.pass(600_000);
+  assert.equal(world.saves.length, 2);
+});
+
+Deno.test("clusters that share a store by mistake do not save against each other all the time", async () => {
+  const worlds = ["one", "two", "three"].map((createdAt) => Object.assign(new World(), { createdAt }));
+  let manifest: Manifest = { snapshots: [] };
+  for (const world of worlds) {
+    Object.defineProperty(world, "manifest", {
+      get: () => manifest,
+      set: ({ snapshots }: Manifest) => manifest = { snapshots: snapshots.slice(0, KEPT_SNAPSHOTS) },
+    });
+    world.lastSequence = 10;
+    world.saver(world.createdAt);
+  }
+  const minutes = 10;
+  for (let second = 0; second < minutes * 60; second++) {
+    for (const world of worlds) await world.time.pass(1000);
+  }
+  const count = worlds.reduce((sum, { saves }) => sum + saves.length, 0);
+  assert.ok(count >= 3 && count <= 3 * (minutes + 1), String(count));
 });
 
 Deno.test("publishing waits for a snapshot before the stream drops what none covers, and not for ever", async () => {

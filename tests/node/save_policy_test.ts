@@ -4,6 +4,7 @@ import { decideOnSave, roomBeforeTrim, type SaveSituation } from "../../src/node
 const shard = { lastSequence: 1000, maxMessages: 1024, covered: 1000 };
 const calm: SaveSituation = {
   hasSnapshot: true,
+  isOfStreams: true,
   isWaitedFor: false,
   sinceSavedMs: 3_600_000,
   lastSaveTookMs: 100,
@@ -17,6 +18,9 @@ Deno.test("when a snapshot is due", () => {
     [{}, undefined],
     [{ hasSnapshot: false, sinceSavedMs: 0 }, "there is none"],
     [{ isWaitedFor: true, sinceSavedMs: 0, lastSaveTookMs: 9_000 }, "publishing waits for it"],
+    // The streams were made anew, or another cluster saves to the same store.
+    [{ isOfStreams: false }, "there is none of these streams"],
+    [{ isOfStreams: false, sinceSavedMs: 59_999 }, undefined],
     // Half way to trimming, on any shard.
     [{ shards: [shard, behind] }, "a stream is half way to trimming"],
     [{ shards: [shard, { ...behind, covered: behind.covered + 1 }] }, undefined],

@@ -5,15 +5,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { judgeFit, readFacts } from "../../src/node/snapshot/candidates.ts";
-import { decodeHeaders, encodeHeaders } from "../../src/node/snapshot/snapshot_headers.ts";
+import { decodeHeaders, encodeHeaders, schemaHashOf } from "../../src/node/snapshot/snapshot_headers.ts";
 import { removeAbandoned, temporaryPath } from "../../src/node/snapshot/temporary_files.ts";
 
 const NAMES = ["changes-1", "changes-2"];
 
-function streams(first: number, last: number, createdAt = "then") {
+/** `madeAnew` names those that are not the same as when the snapshot was saved. */
+function streams(first: number, last: number, madeAnew: readonly string[] = []) {
   const stateOf = (name: string) => ({
     name,
-    createdAt,
+    createdAt: madeAnew.includes(name) ? "later" : "then",
     firstSequence: first,
     lastSequence: last,
     maxMessages: 100,
@@ -37,11 +38,36 @@ Deno.test("a snapshot fits where no stream has dropped what comes behind it", ()
     judgeFit(factsAt(50, ["changes-1"]), streams(2, 150)) ?? "",
     /it ends at 0 of stream "changes-2"/,
   );
-  assert.equal(judgeFit(factsAt(50), streams(90, 150, "made anew")), undefined);
-  assert.equal(judgeFit(factsAt(50), { names: NAMES, states: new Map() }), undefined);
 });
 
-Deno.test("a snapshot of another cluster, or of a newer Marmot, is refused", () => {
+Deno.test("a snapshot none of whose streams is the one that is there now is of another cluster, once there are messages", () => {
+  const refusal = "it is of another cluster, or the streams were made anew since it was saved: " +
+    'it tells of a stream "changes-1" made at then, the one here was made at later';
+  assert.equal(judgeFit(factsAt(50), streams(1, 9, NAMES)), refusal);
+  assert.equal(judgeFit(factsAt(50), streams(90, 150, NAMES)), refusal);
+  assert.equal(judgeFit(factsAt(50), streams(151, 150, NAMES)), refusal, "all that was there is trimmed");
+  assert.equal(judgeFit(factsAt(50, ["changes-1"]), streams(1, 9, ["changes-1"])), refusal);
+  // Rows go to the streams by their keys, so those that the snapshot tells of may have none here.
+  const { names, states } = streams(1, 0, ["changes-1"]);
+  const second = streams(1, 9).states.get("changes-2");
+  assert.ok(second !== undefined);
+  const written = { names, states: new Map([...states, ["changes-2", second]]) };
+  assert.equal(judgeFit(factsAt(50, ["changes-1"]), written), refusal);
+});
+
+Deno.test("where all but the snapshots was lost one is still taken, and where only some streams were", () => {
+  assert.equal(judgeFit(factsAt(50), { names: NAMES, states: new Map() }), undefined);
+  assert.equal(judgeFit(factsAt(50), streams(1, 0, NAMES)), undefined, "nobody has written yet");
+  assert.equal(judgeFit(factsAt(50), streams(1, 150, ["changes-1"])), undefined);
+  assert.equal(judgeFit(factsAt(50), streams(1, 150, ["changes-2"])), undefined);
+  // Saved before there was any message, so it tells of no stream.
+  assert.equal(judgeFit(factsAt(0, []), streams(1, 150)), undefined);
+  const untold = factsAt(0);
+  const positions = untold.positions.map((position) => ({ ...position, createdAt: "" }));
+  assert.equal(judgeFit({ ...untold, positions }, streams(1, 150)), undefined);
+});
+
+Deno.test("a snapshot of streams of other names, or of a newer Marmot, is refused", () => {
   assert.equal(
     judgeFit(factsAt(50, ["others-1"]), streams(1, 9)),
     'it is of other streams ("others-1"), not of "changes-1"',
@@ -62,6 +88,11 @@ Deno.test("what the manifest says of the streams survives, and anything else is 
   const facts = { ...factsAt(9007199254740991), nodeId: "1", logTop: 3, pending: 0 };
   const headers = encodeHeaders(facts);
   assert.deepEqual(decodeHeaders(headers).positions, facts.positions);
+  const schemaHash = "0123456789abcdef".repeat(4);
+  assert.equal(schemaHashOf(encodeHeaders({ ...facts, schemaHash })), schemaHash);
+  for (const hash of ["", "x".repeat(64), `${schemaHash}\n`]) {
+    assert.equal(schemaHashOf({ ...headers, "marmot-schema-sha256": hash }), undefined);
+  }
   for (
     const text of ["", "{}", "[1]", '[["a","b",-1,""]]', '[["a","b",1.5,""]]', '[["a",1,1,""]]', "not JSON"]
   ) {

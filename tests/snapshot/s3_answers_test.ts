@@ -11,6 +11,7 @@ type Answer = (method: string, url: URL) => Response | undefined;
 async function answering(
   answer: Answer,
   test: (store: CheckedStore, requests: readonly string[]) => Promise<void>,
+  prefix = "",
 ): Promise<void> {
   const requests: string[] = [];
   const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
@@ -21,7 +22,7 @@ async function answering(
   });
   try {
     const store = new S3Store({
-      ...{ bucket: "bucket", prefix: "", region: "us-east-1", isPathStyle: true, sessionToken: undefined },
+      ...{ bucket: "bucket", prefix, region: "us-east-1", isPathStyle: true, sessionToken: undefined },
       ...{ accessKeyId: "marmot", secretAccessKey: "s3cret" },
       endpoint: `http://127.0.0.1:${server.addr.port}`,
     });
@@ -108,4 +109,53 @@ Deno.test("a long list comes in pages, and keys that are not ours are left out",
   await answering(answer, async (store) => {
     assert.deepEqual((await store.list()).map(({ name }) => name), ["a", "b"]);
   });
+});
+
+Deno.test("uploads that have got no part for long are called off, those of writers at work and of others are not", async () => {
+  const now = new Date("2026-01-02T00:00:00Z");
+  const hoursAgo = (hours: number) => new Date(now.getTime() - hours * 3_600_000).toISOString();
+  // When each was begun and has got its last part, if any.
+  const uploads: [key: string, begunHoursAgo: number, partHoursAgo: number | undefined][] = [
+    ["place/old", 30, 25],
+    ["place/without-parts", 30, undefined],
+    ["place/at-work", 30, 23],
+    ["place/young", 23, undefined],
+    ["elsewhere/old", 30, 30],
+  ];
+  const calledOff: string[] = [];
+  const answer: Answer = (method, url) => {
+    const key = url.pathname.slice("/bucket/".length);
+    if (method === "DELETE") {
+      calledOff.push(`${key} ${url.searchParams.get("uploadId")}`);
+      return new Response(null, { status: 204 });
+    }
+    if (url.searchParams.has("uploads")) {
+      assert.equal(url.searchParams.get("prefix"), "place/");
+      const entries = uploads.map(([key, hours]) =>
+        `<Upload><Key>${key}</Key><UploadId>id of ${key}</UploadId><Initiated>${
+          hoursAgo(hours)
+        }</Initiated></Upload>`
+      );
+      return new Response(`<ListMultipartUploadsResult>${entries.join("")}</ListMultipartUploadsResult>`, {
+        headers: { date: now.toUTCString() },
+      });
+    }
+    const [, , hours] = uploads.find(([name]) => name === key) ?? [];
+    const part = hours === undefined ? "" : `<Part><LastModified>${hoursAgo(hours)}</LastModified></Part>`;
+    // Pages are read to the end: the newest part comes last.
+    if (url.searchParams.get("part-number-marker") === "0") {
+      const first = `<Part><LastModified>${hoursAgo(30)}</LastModified></Part>`;
+      return new Response(
+        `<ListPartsResult><IsTruncated>true</IsTruncated>${first}<NextPartNumberMarker>1</NextPartNumberMarker></ListPartsResult>`,
+      );
+    }
+    return new Response(`<ListPartsResult><IsTruncated>false</IsTruncated>${part}</ListPartsResult>`);
+  };
+  await answering(answer, async (store) => {
+    await store.removeAbandoned(24 * 3_600_000);
+    assert.deepEqual(calledOff, [
+      "place/old id of place/old",
+      "place/without-parts id of place/without-parts",
+    ]);
+  }, "place/");
 });

@@ -12,6 +12,7 @@ testStoreContract("a WebDAV server", async () => {
   return {
     largeBytes: 3_000_001,
     port: server.port,
+    keepsBrokenOff: true,
     refusal: /^Cannot .*401.*: it refuses the credentials$/,
     open: ({ place, port = server.port, hasWrongCredentials, stallMs }) =>
       Promise.resolve(

@@ -6,6 +6,7 @@ import { MarmotError } from "../../errors.ts";
 import { type Candidate, listCandidates } from "../../node/snapshot/candidates.ts";
 import { restoreTo, verifyCandidate } from "../../node/snapshot/restore_file.ts";
 import { saveSnapshotOnce } from "../../node/snapshot/save_once.ts";
+import { schemaHashOf } from "../../node/snapshot/snapshot_headers.ts";
 import { withStore } from "../../node/snapshot/store_access.ts";
 import { createLog } from "../../observability/console_log.ts";
 import { silentLog } from "../../observability/log.ts";
@@ -43,6 +44,9 @@ const SNAPSHOT_OPTIONS = {
   wireFormat: OPTIONS.wireFormat,
   to: toOption,
 };
+
+/** Enough to tell the schemas of one application apart. */
+const SHOWN_OF_HASH = 8;
 
 type SnapshotCall = Call<typeof SNAPSHOT_OPTIONS>;
 
@@ -167,14 +171,16 @@ function candidateJson(candidate: Candidate): Readonly<Record<string, unknown>> 
   return { object, objectBytes, createdAt: modifiedAt.toISOString() };
 }
 
-function entryLine({ object, nodeId, createdAtMs, databaseBytes, objectBytes }: SnapshotEntry): string {
-  return `${object}: of node ${nodeId}, ${
-    timeText(createdAtMs)
-  }, ${databaseBytes} bytes, ${objectBytes} as stored`;
+function entryLine(entry: SnapshotEntry): string {
+  const { object, nodeId, createdAtMs, databaseBytes, objectBytes, headers } = entry;
+  const schema = schemaHashOf(headers)?.slice(0, SHOWN_OF_HASH) ?? "not told";
+  const sizes = `${databaseBytes} bytes, ${objectBytes} as stored`;
+  return `${object}: of node ${nodeId}, ${timeText(createdAtMs)}, ${sizes}, schema ${schema}`;
 }
 
 function entryJson(
-  { nodeId, createdAtMs, headers: _headers, ...rest }: SnapshotEntry,
+  { nodeId, createdAtMs, headers, ...rest }: SnapshotEntry,
 ): Readonly<Record<string, unknown>> {
-  return { ...rest, nodeId: String(nodeId), createdAt: timeText(createdAtMs) };
+  const schemaSha256 = schemaHashOf(headers) ?? null;
+  return { ...rest, nodeId: String(nodeId), createdAt: timeText(createdAtMs), schemaSha256 };
 }

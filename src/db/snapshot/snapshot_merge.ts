@@ -3,7 +3,7 @@
  * application writes: for a node that has missed messages. Its own changes that are not published stay, and are published
  * afterwards. The rules: docs/design.md, "Late nodes".
  */
-import { SchemaMismatchError } from "../../errors.ts";
+import { MarmotError, SchemaMismatchError } from "../../errors.ts";
 import type { ChangeEvent, NodeId } from "../../wire/batch.ts";
 import type { Value } from "../../wire/value.ts";
 import type { ConflictJournal } from "../apply/conflict_journal.ts";
@@ -101,7 +101,10 @@ export class SnapshotMerge {
   /** Rows that were compared, those that were written, and those that stayed because a change of them is pending. */
   readonly counts = { compared: 0, written: 0, kept: 0 };
 
-  /** Throws SchemaMismatchError where this node's schema does not fit the snapshot's yet. */
+  /**
+   * Throws SchemaMismatchError where this node's schema does not fit the snapshot's yet, and another MarmotError where time
+   * tells whether it does.
+   */
   constructor(here: MergedReplica, saved: SavedReplica, request: MergeRequest) {
     this.#here = here;
     this.#saved = saved;
@@ -275,6 +278,12 @@ export class SnapshotMerge {
     if (found === "dropped") return undefined;
     if (typeof found === "object") return found;
     if (!this.#request.hasStream(saved)) return undefined;
+    if (found === "just dropped") {
+      throw new MarmotError(
+        "schema",
+        `Cannot take over table "${name}" of the snapshot yet: it was dropped here a moment ago, and may come back`,
+      );
+    }
     throw new SchemaMismatchError(
       `Cannot take over table "${name}" of the snapshot: there is no such table here`,
     );

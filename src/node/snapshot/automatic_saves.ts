@@ -10,6 +10,7 @@ import type { Clock } from "../../runtime/clock.ts";
 import type { Manifest, SnapshotEntry } from "../../snapshot/manifest.ts";
 import type { StreamState } from "../../stream/change_streams.ts";
 import type { LeaseName } from "../../stream/kv_node_claims.ts";
+import { findStranger } from "./candidates.ts";
 import { decideOnSave, type SaveReason, type ShardCoverage } from "./save_policy.ts";
 import type { SnapshotGate } from "./snapshot_gate.ts";
 import { decodeHeaders } from "./snapshot_headers.ts";
@@ -110,9 +111,13 @@ export class AutomaticSaves {
   /** Why a snapshot is due, if one is; the gate gets to know what the newest covers. */
   async #look(signal: AbortSignal): Promise<SaveReason | undefined> {
     const { streamNames, streamStates, gate, clock, maxLogEntries } = this.#parts;
-    const newest = await this.#readNewest(signal);
-    if (newest !== undefined) this.#note(newest);
+    const snapshots = await this.#readSnapshots(signal);
     const states = await streamStates(streamNames);
+    const own = snapshots.find((entry) =>
+      findStranger(positionsOf(entry), { names: streamNames, states }) === undefined
+    );
+    const newest = own ?? snapshots[0];
+    if (newest !== undefined) this.#note(newest);
     const covered = coveredOf(newest, states);
     gate.setCovered(covered);
     const shards = streamNames.map((name): ShardCoverage => ({
@@ -122,6 +127,7 @@ export class AutomaticSaves {
     }));
     return decideOnSave({
       hasSnapshot: newest !== undefined,
+      isOfStreams: own !== undefined,
       isWaitedFor: gate.isHolding,
       sinceSavedMs: clock.nowMs() - this.#newestAtMs,
       lastSaveTookMs: this.#lastSaveTookMs,
@@ -130,16 +136,17 @@ export class AutomaticSaves {
     });
   }
 
-  async #readNewest(signal: AbortSignal): Promise<SnapshotEntry | undefined> {
+  /** Newest first. */
+  async #readSnapshots(signal: AbortSignal): Promise<readonly SnapshotEntry[]> {
     try {
-      const { snapshots: [newest] } = await this.#parts.readManifest(signal);
+      const { snapshots } = await this.#parts.readManifest(signal);
       this.#manifestFailures = 0;
-      return newest;
+      return snapshots;
     } catch (error) {
       if (signal.aborted || !(error instanceof MarmotError) || ++this.#manifestFailures < UNREADABLE) {
         throw error;
       }
-      return undefined;
+      return [];
     }
   }
 

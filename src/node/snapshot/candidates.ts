@@ -1,5 +1,6 @@
 /** Which snapshots a store offers, and which of them can be used with the streams as they are. */
 import { STATE_VERSION } from "../../db/state/state_tables.ts";
+import type { StreamPosition } from "../../db/state/stream_positions.ts";
 import type { SnapshotEntry } from "../../snapshot/manifest.ts";
 import { DamagedSnapshotError } from "../../snapshot/packed_file.ts";
 import { readManifest } from "../../snapshot/snapshot_catalog.ts";
@@ -61,13 +62,38 @@ export function judgeFit(
   if (positions.length > 0 && !names.some((name) => known.has(name))) {
     return `it is of other streams ("${positions[0]?.name}"), not of "${names[0]}"`;
   }
+  const stranger = findStranger(positions, { names, states });
+  if (stranger !== undefined) {
+    const { name, createdAt } = stranger;
+    return "it is of another cluster, or the streams were made anew since it was saved: " +
+      `it tells of a stream "${name}" made at ${createdAt}, the one here was made at ${
+        states.get(name)?.createdAt
+      }`;
+  }
   for (const name of names) {
     const state = states.get(name);
     const { cursor, createdAt } = known.get(name) ?? { cursor: 0, createdAt: "" };
-    // What a stream that was made anew holds comes on top of what is in the snapshot.
+    // Others are the same as ever: what this one holds comes on top of what is in the snapshot.
     if (state === undefined || (createdAt !== "" && createdAt !== state.createdAt)) continue;
     if (state.firstSequence <= cursor + 1) continue;
     return `it is too old: it ends at ${cursor} of stream "${name}", which begins at ${state.firstSequence} by now`;
   }
   return undefined;
+}
+
+/**
+ * A stream that shows that a snapshot is of another cluster, or of before all streams were made anew: none that it tells of
+ * is the one of that name here, and there are messages by now, which come on top of other rows than the snapshot's. Streams
+ * without any show nothing: that is how they are where everything but the snapshots was lost.
+ */
+export function findStranger(
+  positions: readonly StreamPosition[],
+  { names, states }: StreamsAtRest,
+): StreamPosition | undefined {
+  if (!names.some((name) => (states.get(name)?.lastSequence ?? 0) > 0)) return undefined;
+  const told = positions.filter(({ name, createdAt }) =>
+    createdAt !== "" && names.includes(name) && states.has(name)
+  );
+  const isSame = ({ name, createdAt }: StreamPosition) => states.get(name)?.createdAt === createdAt;
+  return told.some(isSame) ? undefined : told[0];
 }

@@ -281,6 +281,7 @@ export class LateMerge implements LateStreams {
 }
 
 const NO_SNAPSHOT = "there is no snapshot";
+
 const STRANGER =
   "this database has rows and has never read a stream: a snapshot would replace them. Start with an empty database, or say " +
   "marmot resync -from snapshot";

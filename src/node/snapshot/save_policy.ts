@@ -3,11 +3,12 @@
  * reason for saving one now.
  *
  *   none exists yet, or publishing waits for one (snapshot_gate.ts)   at once
+ *   those that exist are of other streams (candidates.ts)            after the minimum interval
  *   a shard's stream is half way to trimming what is not covered     as soon as the last save is a while ago
  *   shard 1 has passed a multiple of max-log-entries / shards        after the minimum interval
  */
 
-/** Between two saves for the multiple's sake, by any node. */
+/** Between two saves for the multiple's sake, by any node, or by clusters that share a store. */
 export const MIN_INTERVAL_MS = 60_000;
 /** Between two saves where streams run on fast: this share of the time at most goes into saving. */
 export const MAX_SAVING_SHARE = 0.2;
@@ -25,6 +26,8 @@ export interface ShardCoverage {
 
 export interface SaveSituation {
   readonly hasSnapshot: boolean;
+  /** Whether one of them is of the streams that are there now: a node without a database takes no other. */
+  readonly isOfStreams: boolean;
   /** Whether this node's publishing waits for a snapshot. */
   readonly isWaitedFor: boolean;
   /** Since the newest snapshot came to be known or was saved here; Infinity if none was. */
@@ -39,19 +42,22 @@ export interface SaveSituation {
 
 export type SaveReason =
   | "there is none"
+  | "there is none of these streams"
   | "publishing waits for it"
   | "a stream is half way to trimming"
   | "shard 1 has gone on";
 
 /** Why a snapshot is due now; undefined where none is. */
 export function decideOnSave(situation: SaveSituation): SaveReason | undefined {
-  const { hasSnapshot, isWaitedFor, sinceSavedMs, lastSaveTookMs, shards, everyMessages } = situation;
+  const { hasSnapshot, isOfStreams, isWaitedFor, sinceSavedMs, lastSaveTookMs, shards, everyMessages } =
+    situation;
   if (!hasSnapshot) return "there is none";
   if (isWaitedFor) return "publishing waits for it";
   const urgentMs = Math.max(MIN_URGENT_INTERVAL_MS, lastSaveTookMs / MAX_SAVING_SHARE);
   if (sinceSavedMs >= urgentMs && shards.some(isHalfWay)) return "a stream is half way to trimming";
   const first = shards[0];
   if (sinceSavedMs < MIN_INTERVAL_MS || first === undefined) return undefined;
+  if (!isOfStreams) return "there is none of these streams";
   const passed = (sequence: number) => Math.floor(sequence / Math.max(1, Math.floor(everyMessages)));
   return passed(first.lastSequence) > passed(first.covered) ? "shard 1 has gone on" : undefined;
 }

@@ -26,6 +26,12 @@ export function encodeHeaders(
   };
 }
 
+/** The hash of the application's schema, in hex; undefined where the manifest does not tell it. */
+export function schemaHashOf(headers: Readonly<Record<string, string>>): string | undefined {
+  const hash = headers[SCHEMA] ?? "";
+  return /^[0-9a-f]{64}$/.test(hash) ? hash : undefined;
+}
+
 /** Throws DamagedSnapshotError for what this release never writes. */
 export function decodeHeaders(headers: Readonly<Record<string, string>>): SnapshotFacts {
   const stateVersion = decodeStateVersion(headers);

@@ -72,7 +72,10 @@ export async function takeNewest(parts: TakeSnapshotParts, occupancy: Occupancy)
   throw new MarmotError(
     "snapshot",
     `Cannot start without a database: no snapshot in ${store.location} can be used (${reasons.join("; ")})`,
-    { hint: "Save a new one on a node that is up to date: marmot snapshot save." },
+    {
+      hint:
+        "Save a new one on a node that runs and is up to date (marmot snapshot save), or name another store in -snapshot-url.",
+    },
   );
 }
 
