@@ -15,6 +15,7 @@ import {
   SnapshotMerge,
 } from "./snapshot/snapshot_merge.ts";
 import { dropMergeWish, readMergeWish, readMerging } from "./state/merge_wish.ts";
+import { readMeta, writeMeta } from "./state/meta.ts";
 import {
   endFirst,
   isResyncWanted,
@@ -115,15 +116,21 @@ export class Recovery {
   }
 
   /**
-   * Whether no stream was ever read here, though there are rows that are not about to be published: nobody knows where
-   * they come from.
+   * Whether no stream was ever read here, though there are rows that are not about to be published and that came with no
+   * snapshot: nobody knows where they come from.
    */
   isStranger(): boolean {
-    if (!this.#here.positions.isEmpty) return false;
+    const { positions, connection } = this.#here;
+    if (!positions.isEmpty || readMeta(connection, "snapshot") !== undefined) return false;
     return this.#here.connection.read(() => {
       this.#here.pending.load();
       return this.#here.tables.all().some((table) => this.#hasForeignRow(table));
     });
+  }
+
+  /** Puts on record with which snapshot this database begins: it may be from before any stream was read. */
+  beginWith(snapshot: string): void {
+    this.#here.writeAnyway(() => writeMeta(this.#here.connection, "snapshot", snapshot));
   }
 
   #hasForeignRow(table: ArmedTable): boolean {

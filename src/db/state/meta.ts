@@ -20,7 +20,8 @@ export type MetaName =
   | "last_image"
   | "merge_wish"
   | "merging"
-  | "resync";
+  | "resync"
+  | "snapshot";
 
 export function readMeta(connection: Connection, name: MetaName): Value | undefined {
   return connection.statement("SELECT value FROM __marmot__meta WHERE name = ?").get([name])?.[0];

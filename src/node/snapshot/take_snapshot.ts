@@ -92,7 +92,7 @@ async function take(parts: TakeSnapshotParts, candidate: Candidate): Promise<voi
     const onBytes = sayNowAndThen("taking the snapshot", parts);
     const options = { to: path, signal, onBytes, ...doJob ? { doJob } : {} };
     await patiently(parts, () => onFiles(() => fetchSnapshot(store, candidate, options)));
-    arm(parts, path);
+    arm(parts, path, candidate);
     if (candidate.kind === "original") beginBehindOriginal(parts, { path, candidate, states });
     await onFiles(() => placeDatabase(path, dbPath));
     log.info("the snapshot is in place", { database: dbPath, milliseconds: clock.nowMs() - startMs });
@@ -102,8 +102,11 @@ async function take(parts: TakeSnapshotParts, candidate: Candidate): Promise<voi
 }
 
 /** Captures from the first moment that an application can see the file. */
-function arm(parts: TakeSnapshotParts, path: string): void {
-  withReplica(parts, path, (replica) => void replica.arm());
+function arm(parts: TakeSnapshotParts, path: string, { name }: Candidate): void {
+  withReplica(parts, path, (replica) => {
+    replica.arm();
+    replica.recovery.beginWith(name);
+  });
 }
 
 /**
