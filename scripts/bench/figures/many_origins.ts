@@ -23,14 +23,18 @@ export const manyOrigins: Measurement = {
   figures: [
     { name: "applied", unit: "messages/s" },
     { name: "processor time", unit: "µs/message" },
+    { name: "the broker's, to store", unit: "µs/message" },
+    { name: "the broker's, to deliver once", unit: "µs/message" },
     { name: "size", unit: "bytes/message" },
   ],
   measure: async (world, { isQuick }) => {
     const messages = isQuick ? 5000 : 50_000;
     const path = world.makeDatabase(SHAPE);
-    const { url } = await world.server;
-    const bytes = await publishAll({ url, messages });
+    const { url, pid } = await world.server;
+    const [idleAt, stored] = [cpuSeconds(pid), await publishAll({ url, messages })];
+    const storedAt = cpuSeconds(pid);
     const { seconds: reading } = await consumeAll({ url, shards: DEFAULT_SHARDS });
+    const deliveredAt = cpuSeconds(pid);
     const node = await world.startNode(path, { nodeId: 1 });
     const [startedAt, cpuBefore] = [performance.now(), cpuSeconds(node.pid)];
     await waitForRow([path], { shape: SHAPE, id: messages, nodes: [node] });
@@ -39,13 +43,18 @@ export const manyOrigins: Measurement = {
     await node.stop();
     return {
       "applied": { value: messages / seconds, limit: messages / reading },
-      "processor time": {
-        value: cpu === undefined || cpuBefore === undefined ? undefined : (cpu - cpuBefore) / messages * 1e6,
-      },
-      "size": { value: bytes / messages },
+      "processor time": { value: each(cpuBefore, cpu, messages) },
+      "the broker's, to store": { value: each(idleAt, storedAt, messages) },
+      "the broker's, to deliver once": { value: each(storedAt, deliveredAt, messages) },
+      "size": { value: stored / messages },
     };
   },
 };
+
+/** Microseconds of a message, of what a process took between two moments. */
+function each(from: number | undefined, to: number | undefined, messages: number): number | undefined {
+  return from === undefined || to === undefined ? undefined : (to - from) / messages * 1e6;
+}
 
 /** Publishes rows 1 to `messages`, a message each, the origins in turns. Returns their bytes. */
 async function publishAll({ url, messages }: { url: string; messages: number }): Promise<number> {
