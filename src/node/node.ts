@@ -190,6 +190,8 @@ export class Node {
         if (hasNew || clock.nowMs() - armedAtMs >= ARM_MS) {
           armedAtMs = clock.nowMs();
           await this.#armer.look(this.#signal);
+          // What has waited for the schema, such as a table's image, may go by now.
+          this.#publisher.wake();
         }
         await this.#looks.next(hasNew, signal);
       }
