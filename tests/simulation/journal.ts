@@ -4,6 +4,7 @@
  */
 import { type BatchBody, decodeBody } from "../../src/wire/batch_codec.ts";
 import { Losses } from "./losses.ts";
+import type { Displaced } from "./meaning.ts";
 import type { MemoryServer } from "./memory_server.ts";
 import type { SimulatedNode } from "./simulated_node.ts";
 import { isSameRows, keyOf, keyText, readEnvelope, type RowText, rowTexts } from "./stream_reading.ts";
@@ -111,7 +112,7 @@ function findFalseImage(record: Record, losses: Losses): string | undefined {
 
 function isRecordOf(
   { kind, table, row, winner }: Record,
-  lost: Losses["displaced"][number],
+  lost: Displaced,
 ): boolean {
   return kind !== "overwritten" && table === lost.table && row?.key === lost.key &&
     winner?.shard === lost.shard && winner.sequence === lost.sequence && isSameRow(row.image, lost.row);

@@ -2,7 +2,7 @@
  * What loses by the streams, told without the engine: every event of each row, and which rows lose their UNIQUE values to
  * which message. Rows whose key holds NULL are left out: such a key names many.
  */
-import { Meaning } from "./meaning.ts";
+import { type Displaced, Meaning } from "./meaning.ts";
 import type { MemoryServer } from "./memory_server.ts";
 import { keyOf, keyText, type RowText, rowTexts } from "./stream_reading.ts";
 import type { SimulatedTable } from "./tables.ts";
@@ -14,15 +14,6 @@ export interface ToldRow {
   readonly origin: number;
   /** undefined: that it is gone. */
   readonly row: RowText | undefined;
-}
-
-/** A row that was there until a message took its UNIQUE value. */
-export interface Displaced {
-  readonly shard: number;
-  readonly sequence: number;
-  readonly table: string;
-  readonly key: string;
-  readonly row: RowText;
 }
 
 export class Losses {

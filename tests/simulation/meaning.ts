@@ -7,7 +7,6 @@ import { DatabaseReader } from "./database_reader.ts";
 import type { StoredMessage } from "../../src/stream/change_streams.ts";
 import type { BatchBody } from "../../src/wire/batch_codec.ts";
 import type { ChangeEvent } from "../../src/wire/batch.ts";
-import type { Displaced } from "./losses.ts";
 import {
   keyOf,
   keyText,
@@ -18,6 +17,15 @@ import {
   valueText,
 } from "./stream_reading.ts";
 import type { SimulatedTable } from "./tables.ts";
+
+/** A row that was there until a message took its UNIQUE value. */
+export interface Displaced {
+  readonly shard: number;
+  readonly sequence: number;
+  readonly table: string;
+  readonly key: string;
+  readonly row: RowText;
+}
 
 export class Meaning {
   readonly #database = new DatabaseSync(":memory:");
