@@ -73,7 +73,7 @@ export class ObjectBucket {
       rollup.set("Nats-Rollup", "sub");
       signal.throwIfAborted();
       mayBeShown = true;
-      await this.#publish(this.#metaSubject(name), encodeObjectMeta(meta), { signal, headers: rollup });
+      await untilAborted(this.#publish(this.#metaSubject(name), encodeObjectMeta(meta), rollup), signal);
     } catch (error) {
       // A message about the object whose answer was lost may still arrive.
       if (!mayBeShown) await this.#purge(manager, this.#chunkSubject(id)).catch(() => {});
@@ -192,36 +192,37 @@ export class ObjectBucket {
     const underWay: Promise<number>[] = [];
     let [sizeBytes, chunks, lastSequence] = [0, 0, 0];
     const settle = async () => {
-      const sequence = await underWay.shift()!;
+      const sequence = await untilAborted(underWay[0]!, signal);
+      underWay.shift();
       // The order in the stream is the order of the bytes.
       if (sequence <= lastSequence) throw new Error("the NATS server has changed the order of the chunks");
       lastSequence = sequence;
     };
-    for await (const chunk of inChunks(content, chunkBytes)) {
-      hash.update(chunk);
-      sizeBytes += chunk.length;
-      chunks++;
-      const publishing = this.#publish(this.#chunkSubject(id), chunk, { signal });
-      // Looked at when its turn comes.
-      publishing.catch(() => {});
-      underWay.push(publishing);
-      if (underWay.length >= WINDOW) await settle();
+    try {
+      for await (const chunk of inChunks(content, chunkBytes)) {
+        hash.update(chunk);
+        sizeBytes += chunk.length;
+        chunks++;
+        const publishing = this.#publish(this.#chunkSubject(id), chunk);
+        // Looked at when its turn comes.
+        publishing.catch(() => {});
+        underWay.push(publishing);
+        if (underWay.length >= WINDOW) await settle();
+      }
+      while (underWay.length > 0) await settle();
+    } catch (error) {
+      // The server may purge before it stores what was sent before: that would stay.
+      await untilAborted(Promise.allSettled(underWay), this.#options.connection.session).catch(() => {});
+      throw error;
     }
-    while (underWay.length > 0) await settle();
     return { sizeBytes, chunks, sha256: new Uint8Array(hash.digest()) };
   }
 
   /** The message's sequence once the server has stored it. Sent once only: a second time could come late. */
-  async #publish(
-    subject: string,
-    payload: Uint8Array,
-    { signal, headers }: { signal: AbortSignal; headers?: MsgHdrs },
-  ): Promise<number> {
+  async #publish(subject: string, payload: Uint8Array, headers?: MsgHdrs): Promise<number> {
     const options = { timeout: REQUEST_TIMEOUT_MS, ...(headers === undefined ? {} : { headers }) };
-    const asking = this.#options.connection.nats.request(subject, payload, options);
-    const answer = (await untilAborted(asking, signal)).json<
-      { seq?: number; error?: { description: string } }
-    >();
+    const message = await this.#options.connection.nats.request(subject, payload, options);
+    const answer = message.json<{ seq?: number; error?: { description: string } }>();
     if (answer.error === undefined && typeof answer.seq === "number") return answer.seq;
     throw new Error(answer.error?.description ?? "the NATS server has not stored it");
   }

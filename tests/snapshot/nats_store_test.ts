@@ -1,7 +1,9 @@
 import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
+import type { NatsConnection } from "@nats-io/nats-core";
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
 import { silentLog } from "../../src/observability/log.ts";
 import { CheckedStore } from "../../src/snapshot/stores/checked_store.ts";
 import { NatsStore } from "../../src/snapshot/stores/nats_store.ts";
@@ -91,6 +93,49 @@ Deno.test("a bucket that the original has filled is read, and an object of ours 
     const { nuid: ___, mtime: ____, ...theirs } = JSON.parse(golden.metaMessage.dataText);
     assert.deepEqual(ours, theirs);
     assert.equal((await manager.streams.info(name)).state.messages, 2);
+  } finally {
+    await connection.close();
+  }
+});
+
+Deno.test("content that fails leaves no chunk behind, though the server stores the last ones late", async () => {
+  await using server = await NatsServer.start();
+  const connection = await connect({
+    urls: [server.url],
+    nodeId: 7n,
+    log: silentLog,
+    signal: new AbortController().signal,
+    random: Math.random,
+  });
+  try {
+    const { nats } = connection;
+    let isStored = Promise.resolve();
+    // A server purges at once what it is told to, and stores messages when their turn comes.
+    const slow: NatsConnection = Object.create(nats, {
+      info: { get: () => nats.info },
+      request: {
+        async value(...[subject, payload, options]: Parameters<NatsConnection["request"]>) {
+          if (subject.includes(".C.")) await (isStored = delay(200));
+          return await nats.request(subject, payload, options);
+        },
+      },
+    });
+    const place = { streamPrefix: "place", replicas: 1 };
+    const store = new NatsStore({ connection: { nats: slow, session: connection.session }, ...place });
+    const manager = await jetstreamManager(nats);
+    for (const outcome of ["fails", "is given up"]) {
+      const stop = new AbortController();
+      const reason = new Error(outcome);
+      const content = async function* () {
+        yield new Uint8Array(1_000_000);
+        if (outcome === "is given up") stop.abort(reason);
+        throw reason;
+      };
+      const writing = store.write("object", content(), { headers: {}, signal: stop.signal });
+      await assert.rejects(writing, (error) => error === reason);
+      await isStored;
+      assert.deepEqual(await storedSubjects(manager, "place"), [], outcome);
+    }
   } finally {
     await connection.close();
   }
