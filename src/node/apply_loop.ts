@@ -16,14 +16,14 @@ import { LockWatch } from "./lock_watch.ts";
 import { GROUP_WAIT_MS, MessageGroups } from "./message_groups.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Statistics } from "./statistics.ts";
-import type { WriteWatch } from "./write_watch.ts";
+import type { WriteLoad, WriteWatch } from "./write_watch.ts";
 
 /** Bounds of one write transaction: how long the application may have to wait for it. */
 const TRANSACTION = { rows: 1000, milliseconds: 15 };
 /** The same while the application writes. */
 const SHARED_TRANSACTION = { rows: 500, milliseconds: 5 };
-/** How long messages gather while the application writes without a pause: whoever finds the database locked sleeps, longer than most transactions take. */
-const GATHER_MS = 20;
+/** How long messages gather while the application writes: whoever finds the database locked sleeps, longer than most transactions take. */
+const GATHER_MS: Readonly<Record<WriteLoad, number>> = { "light": 0, "busy": 20, "flat out": 50 };
 /** Messages of a shard that wait; beyond that its reader stops reading. */
 const MAX_QUEUED = 512;
 const MAX_QUEUED_BYTES = 16 * 1024 * 1024;
@@ -190,7 +190,8 @@ export class ApplyLoop {
     // Let acknowledgements and looks for commits through between two transactions, and the application, which sleeps between
     // two tries at the lock: it would starve if the lock were always taken again at once.
     const heldMs = clock.nowMs() - beganMs;
-    if (application.isBusy() && !this.#hasApplicable()) await clock.sleep(GATHER_MS, signal);
+    const gatherMs = GATHER_MS[application.load()];
+    if (gatherMs > 0 && !this.#hasApplicable()) await clock.sleep(gatherMs, signal);
     else if (isShared && heldMs > 1) await clock.sleep(heldMs, signal);
     else await clock.turn();
   }

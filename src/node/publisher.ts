@@ -19,8 +19,8 @@ import type { WriteWatch } from "./write_watch.ts";
 const MAX_IN_FLIGHT = { "batch": 16, "v0.6": 1 };
 /** Between two looks whether the outcome of all messages is known. */
 const DRAIN_SLEEP_MS = 5;
-/** How long changes gather while the application writes without a pause. */
-const GATHER_MS = 5;
+/** How long changes gather while the application writes: messages of few rows each cost every node more than the rows do. */
+const GATHER_MS = 10;
 const BACKOFF = { firstMs: 20, maxMs: 5000 };
 
 /** What a publisher is made of; the parts that it makes itself are left out. */
@@ -185,10 +185,10 @@ export class Publisher {
     }
   }
 
-  /** Whether changes gather yet: messages of few rows each cost every node more than the rows do. */
+  /** Whether changes gather yet. */
   #isGathering(): boolean {
     const { application, clock } = this.#parts;
-    return application.isBusy() && clock.nowMs() - this.#reachedEndAtMs < GATHER_MS;
+    return application.load() !== "light" && clock.nowMs() - this.#reachedEndAtMs < GATHER_MS;
   }
 
   #isHeld({ shard, maxMessages }: ShardPublishing): boolean {

@@ -3,8 +3,11 @@ import type { Clock } from "../runtime/clock.ts";
 
 /** How long it counts as writing after a change was captured. */
 const SHARED_MS = 500;
-/** What counts as writing without a pause: so many changes in this time. */
-const BUSY = { changes: 20, milliseconds: 100 };
+/** What counts as writing without a pause, and as writing all that it can: so many changes in this time. */
+const BUSY = { changes: 20, flatOutChanges: 200, milliseconds: 100 };
+
+/** How much the application writes: now and then, without a pause, or all that it can. */
+export type WriteLoad = "light" | "busy" | "flat out";
 
 export class WriteWatch {
   readonly #clock: Clock;
@@ -12,7 +15,8 @@ export class WriteWatch {
   #seen: number | undefined;
   #wroteAtMs = -Infinity;
   #measured: { readonly atMs: number; readonly captured: number };
-  #wasBusy = false;
+  /** How much was written in the last span that was measured. */
+  #load: WriteLoad = "light";
 
   /** `captured` grows with each change that is captured. What there is counts as written just now, unless `seen` says so much was there before. */
   constructor(clock: Clock, captured: () => number, seen?: number) {
@@ -31,16 +35,23 @@ export class WriteWatch {
     return nowMs - this.#wroteAtMs < SHARED_MS;
   }
 
-  /** Whether the application writes without a pause: each transaction beside it then makes it wait. */
-  isBusy(): boolean {
+  /** How much the application writes of late: each transaction beside one that is busy makes it wait. */
+  load(): WriteLoad {
     const [atMs, captured] = [this.#clock.nowMs(), this.#captured()];
     const passedMs = atMs - this.#measured.atMs;
     const changes = captured - this.#measured.captured;
     if (passedMs >= BUSY.milliseconds) {
-      this.#wasBusy = changes / passedMs >= BUSY.changes / BUSY.milliseconds;
+      this.#load = loadOf(changes * BUSY.milliseconds / passedMs);
       this.#measured = { atMs, captured };
-      return this.#wasBusy;
     }
-    return this.#wasBusy || changes >= BUSY.changes;
+    return this.#load === "light" && changes >= BUSY.changes && passedMs < BUSY.milliseconds
+      ? "busy"
+      : this.#load;
   }
+}
+
+/** The load of so many changes in the time that BUSY gives. */
+function loadOf(changes: number): WriteLoad {
+  if (changes >= BUSY.flatOutChanges) return "flat out";
+  return changes >= BUSY.changes ? "busy" : "light";
 }

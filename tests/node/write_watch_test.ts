@@ -29,9 +29,9 @@ Deno.test("20 changes in a tenth of a second are writing without a pause, as soo
   const { world, watch } = watched();
   world.now += 10;
   world.captured += 19;
-  assert.equal(watch.isBusy(), false);
+  assert.equal(watch.load(), "light");
   world.captured++;
-  assert.equal(watch.isBusy(), true);
+  assert.equal(watch.load(), "busy");
 });
 
 Deno.test("changes now and then are not, however long it goes on", () => {
@@ -39,7 +39,7 @@ Deno.test("changes now and then are not, however long it goes on", () => {
   for (let i = 0; i < 500; i++) {
     world.now += 10;
     world.captured++;
-    assert.equal(watch.isBusy(), false);
+    assert.equal(watch.load(), "light");
   }
 });
 
@@ -49,13 +49,27 @@ Deno.test("writing without a pause is over when no change has come for a while, 
     for (let i = 0; i < 50; i++) {
       world.now += 10;
       world.captured += 5;
-      watch.isBusy();
+      watch.load();
     }
-    assert.equal(watch.isBusy(), true);
+    assert.equal(watch.load(), "busy");
     for (let passedMs = 0; passedMs < 210; passedMs += stepMs) {
       world.now += stepMs;
-      watch.isBusy();
+      watch.load();
     }
-    assert.equal(watch.isBusy(), false);
+    assert.equal(watch.load(), "light");
   }
+});
+
+Deno.test("2,000 changes a second are all that an application can, once that was measured", () => {
+  const { world, watch } = watched();
+  const passed = (ms: number, changes: number) => {
+    world.now += ms;
+    world.captured += changes;
+    return watch.load();
+  };
+  assert.equal(passed(50, 1000), "busy");
+  assert.equal(passed(50, 0), "flat out");
+  assert.equal(passed(100, 199), "busy");
+  assert.equal(passed(1000, 2000), "flat out");
+  assert.equal(passed(100, 0), "light");
 });
