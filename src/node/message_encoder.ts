@@ -2,6 +2,7 @@
  * Changes as messages: many events of one table in each, below the server's limit; a row above it goes in parts.
  * With wire-format v0.6 one row in each, as the original writes them.
  */
+import { sizeOf } from "../db/capture/change_event.ts";
 import type { ChangeSet } from "../db/capture/change_sets.ts";
 import type { ImagePiece } from "../db/capture/image_scan.ts";
 import { MarmotError } from "../errors.ts";
@@ -57,7 +58,7 @@ export class MessageEncoder {
   encode(set: ChangeSet, top: number, options: EncodeOptions): OutgoingMessage[] {
     if (this.options.wireFormat === "v0.6") return this.#encodeRows(set, top, options);
     const limit = limitOf(options);
-    const bodies = splitBodies(set, Math.min(limit, TARGET_BYTES));
+    const bodies = bodiesOf(set, limit);
     return bodies.flatMap(({ body, events }, i) => {
       const isFollowed = options.isFollowed === undefined
         ? undefined
@@ -149,21 +150,40 @@ function assertFits({ table }: RowEventV06, payload: Uint8Array, maxPayloadBytes
   );
 }
 
-/** Bodies of at most MAX_EVENTS events and `maxBytes` bytes, but for single rows beyond that. */
-function splitBodies(set: ChangeSet, maxBytes: number): { body: Uint8Array; events: number }[] {
+/** Bodies of at most MAX_EVENTS events and `limit` bytes, but for single rows beyond that. */
+function bodiesOf(set: ChangeSet, limit: number): { body: Uint8Array; events: number }[] {
   const bodies: { body: Uint8Array; events: number }[] = [];
-  const split = (events: readonly ChangeEvent[]): void => {
-    const body = encodeBody(bodyOf(set, events));
-    if (events.length === 1 || body.length <= maxBytes) {
+  const encode = (events: readonly ChangeEvent[], expectedBytes: number): void => {
+    const body = encodeBody(bodyOf(set, events), expectedBytes);
+    if (events.length === 1 || body.length <= limit) {
       bodies.push({ body, events: events.length });
       return;
     }
     const half = Math.ceil(events.length / 2);
-    split(events.slice(0, half));
-    split(events.slice(half));
+    encode(events.slice(0, half), expectedBytes / 2);
+    encode(events.slice(half), expectedBytes / 2);
   };
-  for (let at = 0; at < set.events.length; at += MAX_EVENTS) split(set.events.slice(at, at + MAX_EVENTS));
+  for (const { events, bytes } of groupsOf(set.events, Math.min(limit, TARGET_BYTES))) {
+    encode(events, bytes + OVERHEAD_BYTES);
+  }
   return bodies;
+}
+
+/** Events in groups of at most MAX_EVENTS and about `maxBytes` bytes, or of one that is larger. */
+function* groupsOf(
+  events: readonly ChangeEvent[],
+  maxBytes: number,
+): Generator<{ events: readonly ChangeEvent[]; bytes: number }> {
+  let [from, bytes] = [0, 0];
+  for (let at = 0; at < events.length; at++) {
+    const size = sizeOf(events[at]!);
+    if (at > from && (at - from === MAX_EVENTS || bytes + size > maxBytes)) {
+      yield { events: events.slice(from, at), bytes };
+      [from, bytes] = [at, 0];
+    }
+    bytes += size;
+  }
+  if (from < events.length) yield { events: events.slice(from), bytes };
 }
 
 function bodyOf({ table }: Pick<ChangeSet, "table">, events: readonly ChangeEvent[]): BatchBody {

@@ -32,6 +32,8 @@ const VERSION = 1;
 const ENVELOPE_LENGTH = 8;
 /** Only streams of one shard hold such envelopes. A version that does not know them refuses them for their length. */
 const FOLLOWED_LENGTH = 9;
+/** An envelope's bytes without the body's, at most: nine numbers with their heads, and the head of the body. */
+const HEAD_BYTES = 96;
 const BODY_LENGTH = 5;
 /** A version that knows no table images refuses it for its length. */
 const IMAGE_BODY_LENGTH = 6;
@@ -68,14 +70,17 @@ export interface Envelope extends EnvelopeHead {
   readonly body: Uint8Array;
 }
 
-/** Throws a MarmotError: "wire" for values that have no form (lone surrogates, NaN), "internal" for a wrong shape. */
-export function encodeBody(batch: BatchBody): Uint8Array<ArrayBuffer> {
+/**
+ * `expectedBytes`: about as many does it have. Throws a MarmotError: "wire" for values that have no form (lone surrogates,
+ * NaN), "internal" for a wrong shape.
+ */
+export function encodeBody(batch: BatchBody, expectedBytes = 0): Uint8Array<ArrayBuffer> {
   const { table, formerNames, columns, key, uniqueSignature, events, image } = batch;
   const problem = findShapeProblem(columns, key) ?? findNameProblem(table, formerNames);
   if (problem !== undefined) {
     throw new MarmotError("internal", `cannot encode a batch of table "${table}": ${problem}`);
   }
-  const writer = new CborWriter();
+  const writer = new CborWriter(expectedBytes);
   writer.writeArray(formerNames ? RENAMED_BODY_LENGTH : image ? IMAGE_BODY_LENGTH : BODY_LENGTH);
   writer.writeText(table);
   writer.writeArray(columns.length);
@@ -164,7 +169,7 @@ function writeValue(writer: CborWriter, value: Value): void {
 export function encodeEnvelope(head: EnvelopeHead, body: Uint8Array): Uint8Array<ArrayBuffer> {
   const problem = findHeadProblem(head);
   if (problem !== undefined) throw new MarmotError("internal", `cannot encode an envelope: ${problem}`);
-  const writer = new CborWriter();
+  const writer = new CborWriter(HEAD_BYTES + body.length);
   writer.writeArray(head.isFollowed ? FOLLOWED_LENGTH : ENVELOPE_LENGTH);
   writer.writeCount(VERSION);
   writer.writeInteger(head.origin);

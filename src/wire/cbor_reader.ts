@@ -7,7 +7,7 @@
  * Why not cborg's decoder: it turns bad UTF-8 into U+FFFD, drops a leading U+FEFF, and overflows the stack on nested
  * arrays (tests/wire/cbor_test.ts shows each).
  */
-import { Buffer } from "node:buffer";
+import { Buffer, isAscii } from "node:buffer";
 import { MalformedMessageError } from "../errors.ts";
 import { Major } from "./cbor_writer.ts";
 
@@ -17,6 +17,8 @@ export const INDEFINITE = 31;
 const HAS_NO_INDEFINITE_FORM = new Set<number>([Major.unsigned, Major.negative, Major.tag]);
 /** Up to this length a loop over ASCII beats the call into Buffer. */
 const SHORT_TEXT_BYTES = 12;
+/** From this length on a call into isAscii beats a loop over the bytes. */
+const LONG_TEXT_BYTES = 200;
 
 /** `ignoreBOM` keeps a leading U+FEFF: it belongs to the value. */
 const textDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -167,6 +169,7 @@ export class CborReader {
   }
 
   #isAscii(start: number, end: number): boolean {
+    if (end - start >= LONG_TEXT_BYTES) return isAscii(this.#bytes.subarray(start, end));
     for (let i = start; i < end; i++) if (this.#bytes[i]! > 0x7f) return false;
     return true;
   }

@@ -32,9 +32,15 @@ const SHORT_TEXT_LENGTH = 40;
 const textEncoder = new TextEncoder();
 
 export class CborWriter {
-  #bytes = new Uint8Array(INITIAL_SIZE_BYTES);
-  #view = new DataView(this.#bytes.buffer);
+  #bytes: Uint8Array<ArrayBuffer>;
+  #view: DataView;
   #length = 0;
+
+  /** `expectedBytes`: about as many are written; a buffer that has to grow is copied each time. */
+  constructor(expectedBytes = 0) {
+    this.#bytes = new Uint8Array(Math.max(expectedBytes, INITIAL_SIZE_BYTES));
+    this.#view = new DataView(this.#bytes.buffer);
+  }
 
   /** What was written so far, as a copy. */
   toBytes(): Uint8Array<ArrayBuffer> {

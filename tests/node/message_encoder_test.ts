@@ -127,6 +127,22 @@ Deno.test("many small rows go in messages that apply in a short transaction each
   assert.deepEqual(decode(messages), events);
 });
 
+Deno.test("rows of a KiB go in messages of about a quarter of a MiB, in smaller ones where the server takes less", () => {
+  const events = Array.from(
+    { length: 1000 },
+    (_, i) => row(BigInt(i), crypto.getRandomValues(new Uint8Array(1000))),
+  );
+  for (
+    const [maxPayloadBytes, least, most] of [[1_000_000, 250_000, 264_000], [64_000, 60_000, 64_000]] as const
+  ) {
+    const { messages } = encode(changes(TABLE, events), { maxPayloadBytes });
+    assert.deepEqual(decode(messages), events);
+    for (const { payload } of messages.slice(0, -1)) {
+      assert.ok(payload.length >= least && payload.length <= most, `${payload.length} bytes`);
+    }
+  }
+});
+
 Deno.test("a row that is larger than a message goes in parts, its neighbours beside it", () => {
   const events = [row(1n, "before"), row(2n, new Uint8Array(30_000).fill(7)), row(3n, "behind")];
   const { messages } = encode(changes(TABLE, events), { maxPayloadBytes: 10_000 });
