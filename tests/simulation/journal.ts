@@ -23,7 +23,7 @@ interface JournalParts {
 }
 
 /** One record of a journal, and the row that it is about where its key names one. */
-interface Record {
+interface JournalEntry {
   readonly node: number;
   readonly kind: string;
   readonly table: string;
@@ -55,7 +55,7 @@ export function findJournalProblem(parts: JournalParts): string | undefined {
   return undefined;
 }
 
-function readRecords(node: SimulatedNode, tables: readonly SimulatedTable[]): Record[] {
+function readRecords(node: SimulatedNode, tables: readonly SimulatedTable[]): JournalEntry[] {
   return node.conflicts().map((record) => {
     const losing = decodeBody(record["losing"] as Uint8Array);
     const table = tables.find(({ name }) => name === losing.table);
@@ -79,7 +79,7 @@ function readRecords(node: SimulatedNode, tables: readonly SimulatedTable[]): Re
   });
 }
 
-function findUntrue(record: Record, { server, fromMs, toMs }: JournalParts): string | undefined {
+function findUntrue(record: JournalEntry, { server, fromMs, toMs }: JournalParts): string | undefined {
   const { losing, table, winner, winnerOrigin, atMs } = record;
   if (losing.table !== table) return "of another table than it says";
   if (losing.events.length === 0) return "without a losing image";
@@ -92,7 +92,7 @@ function findUntrue(record: Record, { server, fromMs, toMs }: JournalParts): str
 }
 
 /** What lost is what the streams say that the row was; who wrote it, where that is told. */
-function findFalseImage(record: Record, losses: Losses): string | undefined {
+function findFalseImage(record: JournalEntry, losses: Losses): string | undefined {
   const { kind, table, row, losingOrigin, winner } = record;
   if (!row) return undefined;
   const told = losses.told(table, row.key).filter((event) =>
@@ -111,7 +111,7 @@ function findFalseImage(record: Record, losses: Losses): string | undefined {
 }
 
 function isRecordOf(
-  { kind, table, row, winner }: Record,
+  { kind, table, row, winner }: JournalEntry,
   lost: Displaced,
 ): boolean {
   return kind !== "overwritten" && table === lost.table && row?.key === lost.key &&
