@@ -7,18 +7,16 @@
  */
 
 import { JetStreamApiError, type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
-import { headers as messageHeaders, type MsgHdrs, type NatsConnection } from "@nats-io/nats-core";
-import { createHash } from "node:crypto";
+import { headers as messageHeaders, type NatsConnection } from "@nats-io/nats-core";
 import { MarmotError } from "../errors.ts";
 import { ApiCode } from "./broker_errors.ts";
 import { REQUEST_TIMEOUT_MS, untilAborted } from "./connection.ts";
 import { encodeObjectMeta, type ObjectMeta, parseObjectMeta } from "./object_meta.ts";
 import { readChunks } from "./object_reader.ts";
+import { store, writeChunks } from "./object_writer.ts";
 
 /** As the original's; a server may allow less. */
 const CHUNK_BYTES = 128 * 1024;
-/** Chunks that are under way at a time: 2 MiB. */
-const WINDOW = 16;
 
 /** What a bucket needs of Connection. */
 export interface BucketConnection {
@@ -66,14 +64,16 @@ export class ObjectBucket {
         CHUNK_BYTES,
         this.#options.connection.nats.info?.max_payload ?? CHUNK_BYTES,
       );
-      const written = await this.#putChunks(id, { content, chunkBytes, signal });
+      const { nats, session } = this.#options.connection;
+      const subject = this.#chunkSubject(id);
+      const written = await writeChunks(content, { nats, session, subject, chunkBytes, signal });
       const { bucket } = this.#options;
       const meta = { name, bucket, nuid: id, headers: options.headers, chunkBytes, ...written };
       const rollup = messageHeaders();
       rollup.set("Nats-Rollup", "sub");
       signal.throwIfAborted();
       mayBeShown = true;
-      await untilAborted(this.#publish(this.#metaSubject(name), encodeObjectMeta(meta), rollup), signal);
+      await untilAborted(store(nats, this.#metaSubject(name), encodeObjectMeta(meta), rollup), signal);
     } catch (error) {
       // A message about the object whose answer was lost may still arrive.
       if (!mayBeShown) await this.#purge(manager, this.#chunkSubject(id)).catch(() => {});
@@ -180,53 +180,6 @@ export class ObjectBucket {
     await untilAborted(adding, signal);
   }
 
-  async #putChunks(
-    id: string,
-    { content, chunkBytes, signal }: {
-      content: AsyncIterable<Uint8Array>;
-      chunkBytes: number;
-      signal: AbortSignal;
-    },
-  ): Promise<{ sizeBytes: number; chunks: number; sha256: Uint8Array }> {
-    const hash = createHash("sha256");
-    const underWay: Promise<number>[] = [];
-    let [sizeBytes, chunks, lastSequence] = [0, 0, 0];
-    const settle = async () => {
-      const sequence = await untilAborted(underWay[0]!, signal);
-      underWay.shift();
-      // The order in the stream is the order of the bytes.
-      if (sequence <= lastSequence) throw new Error("the NATS server has changed the order of the chunks");
-      lastSequence = sequence;
-    };
-    try {
-      for await (const chunk of inChunks(content, chunkBytes)) {
-        hash.update(chunk);
-        sizeBytes += chunk.length;
-        chunks++;
-        const publishing = this.#publish(this.#chunkSubject(id), chunk);
-        // Looked at when its turn comes.
-        publishing.catch(() => {});
-        underWay.push(publishing);
-        if (underWay.length >= WINDOW) await settle();
-      }
-      while (underWay.length > 0) await settle();
-    } catch (error) {
-      // The server may purge before it stores what was sent before: that would stay.
-      await untilAborted(Promise.allSettled(underWay), this.#options.connection.session).catch(() => {});
-      throw error;
-    }
-    return { sizeBytes, chunks, sha256: new Uint8Array(hash.digest()) };
-  }
-
-  /** The message's sequence once the server has stored it. Sent once only: a second time could come late. */
-  async #publish(subject: string, payload: Uint8Array, headers?: MsgHdrs): Promise<number> {
-    const options = { timeout: REQUEST_TIMEOUT_MS, ...(headers === undefined ? {} : { headers }) };
-    const message = await this.#options.connection.nats.request(subject, payload, options);
-    const answer = message.json<{ seq?: number; error?: { description: string } }>();
-    if (answer.error === undefined && typeof answer.seq === "number") return answer.seq;
-    throw new Error(answer.error?.description ?? "the NATS server has not stored it");
-  }
-
   /** Undefined where there is no such object, or no bucket. Throws where the message about it can't be read. */
   async #meta(
     manager: JetStreamManager,
@@ -297,27 +250,4 @@ async function undefinedIfMissing<T>(promise: Promise<T>): Promise<T | undefined
     if (error instanceof JetStreamApiError && error.code === ApiCode.streamNotFound) return undefined;
     throw error;
   }
-}
-
-/** The same bytes in chunks of one size; the last may be smaller. */
-async function* inChunks(
-  content: AsyncIterable<Uint8Array>,
-  size: number,
-): AsyncGenerator<Uint8Array, void, void> {
-  // A chunk that is under way belongs to the library: each has memory of its own.
-  let chunk = new Uint8Array(size);
-  let filled = 0;
-  for await (const bytes of content) {
-    for (let taken = 0; taken < bytes.length;) {
-      const piece = bytes.subarray(taken, taken + size - filled);
-      chunk.set(piece, filled);
-      filled += piece.length;
-      taken += piece.length;
-      if (filled < size) continue;
-      yield chunk;
-      chunk = new Uint8Array(size);
-      filled = 0;
-    }
-  }
-  if (filled > 0) yield chunk.subarray(0, filled);
 }

@@ -8,6 +8,7 @@ import { silentLog } from "../../src/observability/log.ts";
 import { CheckedStore } from "../../src/snapshot/stores/checked_store.ts";
 import { NatsStore } from "../../src/snapshot/stores/nats_store.ts";
 import { connect, type Connection } from "../../src/stream/connection.ts";
+import type { BucketConnection } from "../../src/stream/object_bucket.ts";
 import { NatsServer } from "../support/nats_server.ts";
 import { testStoreContract } from "./store_contract.ts";
 
@@ -17,13 +18,7 @@ testStoreContract("a NATS bucket", async () => {
   const server = await NatsServer.start();
   const connections: Connection[] = [];
   const connectAt = async (port: number) => {
-    const connection = await connect({
-      urls: [`nats://127.0.0.1:${port}`],
-      nodeId: 7n,
-      log: silentLog,
-      signal: new AbortController().signal,
-      random: Math.random,
-    });
+    const connection = await connectTo(`nats://127.0.0.1:${port}`);
     connections.push(connection);
     return connection;
   };
@@ -51,6 +46,11 @@ testStoreContract("a NATS bucket", async () => {
   };
 });
 
+function connectTo(url: string): Promise<Connection> {
+  const { signal } = new AbortController();
+  return connect({ urls: [url], nodeId: 7n, log: silentLog, signal, random: Math.random });
+}
+
 /** Each subject once, in the order of names. */
 async function storedSubjects(manager: JetStreamManager, place: string): Promise<string[]> {
   const stream = `OBJ_${place}-snapshot-store`;
@@ -60,13 +60,7 @@ async function storedSubjects(manager: JetStreamManager, place: string): Promise
 
 Deno.test("a bucket that the original has filled is read, and an object of ours stands as the original's does", async () => {
   await using server = await NatsServer.start();
-  const connection = await connect({
-    urls: [server.url],
-    nodeId: 7n,
-    log: silentLog,
-    signal: new AbortController().signal,
-    random: Math.random,
-  });
+  const connection = await connectTo(server.url);
   try {
     const golden = JSON.parse(await readFile(new URL("snapshot_v06.json", GOLDEN), "utf8"));
     const database = await readFile(new URL("snapshot.db", GOLDEN));
@@ -100,13 +94,7 @@ Deno.test("a bucket that the original has filled is read, and an object of ours 
 
 Deno.test("content that fails leaves no chunk behind, though the server stores the last ones late", async () => {
   await using server = await NatsServer.start();
-  const connection = await connect({
-    urls: [server.url],
-    nodeId: 7n,
-    log: silentLog,
-    signal: new AbortController().signal,
-    random: Math.random,
-  });
+  const connection = await connectTo(server.url);
   try {
     const { nats } = connection;
     let isStored = Promise.resolve();
@@ -120,8 +108,9 @@ Deno.test("content that fails leaves no chunk behind, though the server stores t
         },
       },
     });
-    const place = { streamPrefix: "place", replicas: 1 };
-    const store = new NatsStore({ connection: { nats: slow, session: connection.session }, ...place });
+    // As with the real one, what it has is not its own properties.
+    const slowConnection: BucketConnection = Object.create({ nats: slow, session: connection.session });
+    const store = new NatsStore({ connection: slowConnection, streamPrefix: "place", replicas: 1 });
     const manager = await jetstreamManager(nats);
     for (const outcome of ["fails", "is given up"]) {
       const stop = new AbortController();
