@@ -12,7 +12,7 @@ import { type Connection, untilAborted } from "./connection.ts";
 import { MessageQueue } from "./message_queue.ts";
 import { deliveredMessage } from "./stored_message.ts";
 
-/** Messages of one request; two are under way, so that the server never waits for us. */
+/** Messages of one request; as many more are under way, so that the server never waits for us. */
 const BATCH_MESSAGES = 1_000;
 /** Bytes of one request, unless one message may be larger. */
 const BATCH_BYTES = 8 * 1024 * 1024;
@@ -35,20 +35,17 @@ export interface StreamReaderOptions {
   readonly maxPayloadBytes: number;
 }
 
-/** A request that the server is working on. Requests are served one after the other. */
-interface PullRequest {
-  readonly subject: string;
-  left: number;
-  received: number;
-}
-
 export class StreamReader {
   readonly #options: StreamReaderOptions;
   readonly #queue = new MessageQueue();
   readonly #inbox: string;
   /** The connection's session that the consumer lives in. */
   readonly #session: AbortSignal;
-  #requests: PullRequest[] = [];
+  /**
+   * How many messages the requests under way may still bring. The server serves them by turns, and no message tells which
+   * of them it belongs to: what is left of one shows when it ends.
+   */
+  #left = 0;
   #requestCount = 0;
   #batchBytes: number;
   #expected: number;
@@ -140,19 +137,16 @@ export class StreamReader {
   #receive(message: Msg): void {
     this.#silence = 0;
     if (message.subject.startsWith(this.#inbox)) return this.#receiveStatus(message);
-    const request = this.#requests[0];
-    if (request !== undefined) {
-      request.received++;
-      if (--request.left === 0) this.#requests.shift();
-    }
+    this.#left--;
     const stored = deliveredMessage(this.#options.shard, message);
     this.#assertExpected(stored.sequence);
     this.#expected++;
     this.#queue.push(stored);
   }
 
-  #receiveStatus({ subject, headers }: Msg): void {
+  #receiveStatus({ headers }: Msg): void {
     const description = headers?.description ?? "";
+    const unused = Number(headers?.get("Nats-Pending-Messages"));
     switch (headers?.code) {
       case 100: {
         // The consumer tells how far it is: what was purged before it was delivered shows here at once.
@@ -161,13 +155,15 @@ export class StreamReader {
         return;
       }
       case 408:
-        this.#endRequest(subject);
+        this.#left -= unused;
         break;
       case 409:
         if (!/message size exceeds maxbytes|batch completed/i.test(description)) {
           throw new Error(description.toLowerCase());
         }
-        if (this.#endRequest(subject)?.received === 0) this.#batchBytes *= 2;
+        this.#left -= unused;
+        // Not even one message had room.
+        if (unused === BATCH_MESSAGES) this.#batchBytes *= 2;
         break;
       default:
         throw new Error(headers?.code === 503 ? "the consumer is gone" : `the server says "${description}"`);
@@ -180,11 +176,11 @@ export class StreamReader {
     throw new Error(`sequence ${this.#expected} is missing, ${sequence} comes next`);
   }
 
-  /** Keeps two requests under way while less than two requests' messages wait to be taken. */
+  /** Keeps two requests' messages under way while less than two requests' messages wait to be taken. */
   #pull(): void {
     const { connection: { nats }, stream } = this.#options;
     while (
-      this.#isOpen && this.#requests.length < 2 && !this.#queue.isClosed &&
+      this.#isOpen && this.#left <= BATCH_MESSAGES && !this.#queue.isClosed &&
       this.#queue.messages < 2 * BATCH_MESSAGES && this.#queue.bytes < 2 * this.#batchBytes
     ) {
       const subject = `${this.#inbox}.${++this.#requestCount}`;
@@ -194,21 +190,15 @@ export class StreamReader {
         expires: nanos(REQUEST_EXPIRES_MS),
         idle_heartbeat: nanos(HEARTBEAT_MS),
       };
-      this.#requests.push({ subject, left: BATCH_MESSAGES, received: 0 });
+      this.#left += BATCH_MESSAGES;
       const next = `$JS.API.CONSUMER.MSG.NEXT.${stream}.${this.#consumer}`;
       nats.publish(next, JSON.stringify(request), { reply: subject });
     }
   }
 
-  #endRequest(subject: string): PullRequest | undefined {
-    const ended = this.#requests.find((request) => request.subject === subject);
-    this.#requests = this.#requests.filter((request) => request !== ended);
-    return ended;
-  }
-
   #watch(): void {
     // A process that was busy or asleep finds one late tick here, then reads what has come.
-    if (this.#requests.length === 0) this.#silence = 0;
+    if (this.#left === 0) this.#silence = 0;
     else if (++this.#silence > SILENT_HEARTBEATS) this.#queue.fail(new Error("the server fell silent"));
   }
 

@@ -2,6 +2,7 @@
 import { headers } from "@nats-io/nats-core";
 import assert from "node:assert/strict";
 import { connect } from "node:net";
+import { connectToNats } from "../../src/stream/socket_transport.ts";
 import { fetchedMessage } from "../../src/stream/stored_message.ts";
 import {
   assertPublishFails,
@@ -128,16 +129,25 @@ Deno.test("a reader that ends leaves no consumer behind", async () => {
   });
 });
 
-Deno.test("a long backlog of small and large messages is read completely", async () => {
+Deno.test("a long backlog of large and small messages is read completely, and not asked for in ever larger pieces", async () => {
   await using world = await ServerWorld.start();
+  const watcher = await connectToNats({ servers: `127.0.0.1:${world.server.port}` });
+  await using _end = { [Symbol.asyncDispose]: () => watcher.close() };
+  const asked: number[] = [];
+  watcher.subscribe("$JS.API.CONSUMER.MSG.NEXT.>", {
+    callback: (_, request) => void asked.push(request.json<{ max_bytes: number }>().max_bytes),
+  });
+  await watcher.flush();
   const streams = await world.open({ maxLogEntries: 100_000 });
-  const small = Array.from({ length: 5_000 }, (_, number) => streams.publish(message(1, `${number}`)));
-  await Promise.all(small);
   const large = new Uint8Array(streams.maxPayloadBytes - 1_000).fill(7);
   for (let number = 0; number < 30; number++) await streams.publish({ ...message(1, ""), payload: large });
+  const small = Array.from({ length: 5_000 }, (_, number) => streams.publish(message(1, `${number}`)));
+  await Promise.all(small);
   const stored = await take(streams, { shard: 1, from: 1, count: 5_030 });
   assert.deepEqual(stored.map(({ sequence }) => sequence), Array.from({ length: 5_030 }, (_, i) => i + 1));
-  assert.ok(stored.slice(5_000).every(({ payload }) => payload.length === large.length));
+  assert.ok(stored.slice(0, 30).every(({ payload }) => payload.length === large.length));
+  await watcher.flush();
+  assert.deepEqual([...new Set(asked)], [8 * 1024 * 1024]);
 });
 
 Deno.test("headers that do not parse harm nobody", async () => {
