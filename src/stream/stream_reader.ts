@@ -146,7 +146,7 @@ export class StreamReader {
 
   #receiveStatus({ headers }: Msg): void {
     const description = headers?.description ?? "";
-    const unused = Number(headers?.get("Nats-Pending-Messages"));
+    const unused = Number(headers?.get("Nats-Pending-Messages") || NaN);
     switch (headers?.code) {
       case 100: {
         // The consumer tells how far it is: what was purged before it was delivered shows here at once.
@@ -155,13 +155,13 @@ export class StreamReader {
         return;
       }
       case 408:
-        this.#left -= unused;
+        this.#endRequest(unused);
         break;
       case 409:
         if (!/message size exceeds maxbytes|batch completed/i.test(description)) {
           throw new Error(description.toLowerCase());
         }
-        this.#left -= unused;
+        this.#endRequest(unused);
         // Not even one message had room.
         if (unused === BATCH_MESSAGES) this.#batchBytes *= 2;
         break;
@@ -169,6 +169,11 @@ export class StreamReader {
         throw new Error(headers?.code === 503 ? "the consumer is gone" : `the server says "${description}"`);
     }
     this.#pull();
+  }
+
+  /** Of a server that does not say what is left of it (2.9 does), no more than a request is asked for in its place. */
+  #endRequest(unused: number): void {
+    this.#left = Math.max(0, this.#left - (Number.isNaN(unused) ? BATCH_MESSAGES : unused));
   }
 
   #assertExpected(sequence: number): void {
