@@ -7,20 +7,16 @@ import type { Clock } from "../runtime/clock.ts";
 import type { Router } from "./router.ts";
 import type { ShardPublishing } from "./shard_publishing.ts";
 
-/** Bounds of one scan. */
-const SCAN_ENTRIES = 1000;
-const SCAN_BYTES = 2 * 1024 * 1024;
 const LOCKED_SLEEP_MS = { min: 2, max: 10 };
 
 export interface ScanBounds {
   /** Entries beyond this log id are left alone. */
   readonly upTo: number;
   readonly maxBytes: number;
-  /** Entries of one scan; 1,000 unless told. */
-  readonly maxEntries?: number;
+  readonly maxEntries: number;
 }
 
-const DEFAULT_BOUNDS: ScanBounds = { upTo: Infinity, maxBytes: SCAN_BYTES };
+export const DEFAULT_BOUNDS: ScanBounds = { upTo: Infinity, maxBytes: 2 * 1024 * 1024, maxEntries: 1000 };
 /** With one shard a scan is to end behind a whole transaction: at the end of the log. */
 export const WHOLE_BOUNDS: ScanBounds = { upTo: Infinity, maxBytes: 4 * 1024 * 1024, maxEntries: 5000 };
 
@@ -48,7 +44,7 @@ export class ChangeScanner {
   /** Scans at once: nothing may happen to a shard between a scan of it and the sending of what was found. */
   scan(
     shards: readonly ShardPublishing[],
-    { upTo, maxBytes, maxEntries = SCAN_ENTRIES }: ScanBounds = DEFAULT_BOUNDS,
+    { upTo, maxBytes, maxEntries }: ScanBounds = DEFAULT_BOUNDS,
   ): ScanResult | ScanObstacle {
     const { replica, router, onFalseVictims } = this.parts;
     try {

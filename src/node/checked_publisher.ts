@@ -12,7 +12,7 @@ import type { ChangeStreams } from "../stream/change_streams.ts";
 import type { Replica } from "../db/replica.ts";
 import { ImagePublisher } from "./image_publisher.ts";
 import type { Router } from "./router.ts";
-import type { ChangeScanner } from "./change_scanner.ts";
+import { type ChangeScanner, DEFAULT_BOUNDS } from "./change_scanner.ts";
 import type { MessageSender } from "./message_sender.ts";
 import type { ShardPublishing } from "./shard_publishing.ts";
 import type { Statistics } from "./statistics.ts";
@@ -121,7 +121,11 @@ export class CheckedPublisher {
     const { set: { table }, upTo, signal } = part;
     const isOriginal = sender.parts.encoder.options.wireFormat === "v0.6";
     const expected = isOriginal ? undefined : await this.#lastReadSequence(state, table.firstName, signal);
-    const again = await scanner.scanSoon([state], signal, { upTo, maxBytes: Infinity });
+    const again = await scanner.scanSoon([state], signal, {
+      ...DEFAULT_BOUNDS,
+      upTo,
+      maxBytes: Infinity,
+    });
     if (!again || !isChecked(state, signal)) return false;
     const set = again.sets.find((candidate) => candidate.table.id === table.id);
     return set ? await this.#send(state, { ...part, set, upTo: again.to }, expected) : true;

@@ -7,7 +7,7 @@ import type { StoredChanges } from "../db/snapshot/snapshot_merge.ts";
 import { errorText } from "../errors.ts";
 import { backoffDelayMs } from "../runtime/backoff.ts";
 import { Wakeup } from "../runtime/wakeup.ts";
-import { ChangeScanner, type ChangeScannerParts, WHOLE_BOUNDS } from "./change_scanner.ts";
+import { ChangeScanner, type ChangeScannerParts, DEFAULT_BOUNDS, WHOLE_BOUNDS } from "./change_scanner.ts";
 import { CheckedPublisher, type CheckedPublisherParts } from "./checked_publisher.ts";
 import { EchoBook } from "./echo_book.ts";
 import { MessageSender, type MessageSenderParts } from "./message_sender.ts";
@@ -201,7 +201,9 @@ export class Publisher {
 
   /** Publishes what shards that are ready have behind their positions. False if that cannot be read now. */
   async #publishOpen(ready: ShardPublishing[]): Promise<boolean> {
-    const result = this.#scanner.scan(ready, this.#shards.length === 1 ? WHOLE_BOUNDS : undefined);
+    const bounds = this.#shards.length === 1 ? WHOLE_BOUNDS : DEFAULT_BOUNDS;
+    const maxEntries = Math.min(bounds.maxEntries, ...ready.map((state) => state.maxEntries));
+    const result = this.#scanner.scan(ready, { ...bounds, maxEntries });
     if (typeof result === "string") {
       await this.#scanner.clear(result, this.#signal);
       this.wake();
