@@ -61,7 +61,7 @@ export class PendingChanges {
   #displaced: DisplacedRow[] = [];
   /** What own messages before it have settled in this transaction. */
   #echoed: EchoedEntries[] = [];
-  /** The settled entry that holds the highest id. */
+  /** The settled entry that holds the highest id; it goes once another does. */
   #kept: number | undefined;
 
   constructor(log: ChangeLog, tables: ArmedTables, retained: RetainedEntries, loadLimit = LOAD_LIMIT) {
@@ -213,8 +213,8 @@ export class PendingChanges {
     this.#settled = [];
     this.#echoed = [];
     if (ended.length === 0) return;
-    const kept = this.#log.delete(ended);
-    if (kept !== undefined) this.#keep(kept);
+    if (this.#kept !== undefined) ended.push(this.#kept);
+    this.#kept = this.#log.delete(ended);
     this.#retained.trim(nowMs);
   }
 
