@@ -4,6 +4,7 @@ import type { Replica } from "../db/replica.ts";
 import { DatabaseBusyError } from "../errors.ts";
 import type { Log } from "../observability/log.ts";
 import type { Clock } from "../runtime/clock.ts";
+import { TARGET_BYTES } from "./message_encoder.ts";
 import type { Router } from "./router.ts";
 import type { ShardPublishing } from "./shard_publishing.ts";
 
@@ -18,7 +19,26 @@ export interface ScanBounds {
 
 export const DEFAULT_BOUNDS: ScanBounds = { upTo: Infinity, maxBytes: 2 * 1024 * 1024, maxEntries: 1000 };
 /** With one shard a scan is to end behind a whole transaction: at the end of the log. */
-export const WHOLE_BOUNDS: ScanBounds = { upTo: Infinity, maxBytes: 4 * 1024 * 1024, maxEntries: 5000 };
+const WHOLE_BOUNDS: ScanBounds = { upTo: Infinity, maxBytes: 4 * 1024 * 1024, maxEntries: 5000 };
+/** More messages than a scan within these bounds makes. */
+const MANY_MESSAGES = 32;
+
+/**
+ * The bounds of a scan whose messages are sent at once, to streams that keep so many: it must fit beside half of what they
+ * keep, which may be unread already. With small ones it takes less than a whole transaction.
+ */
+export function boundsFor(
+  { maxMessages, tables, shards }: { maxMessages: number; tables: number; shards: number },
+): { bounds: ScanBounds; isSmall: boolean } {
+  const messages = Math.max(1, Math.floor(maxMessages / 8));
+  if (messages >= MANY_MESSAGES) {
+    return { bounds: shards === 1 ? WHOLE_BOUNDS : DEFAULT_BOUNDS, isSmall: false };
+  }
+  // Each table has a message of its own.
+  const maxEntries = tables <= messages ? DEFAULT_BOUNDS.maxEntries : messages;
+  const maxBytes = Math.min(DEFAULT_BOUNDS.maxBytes, messages * TARGET_BYTES);
+  return { bounds: { upTo: Infinity, maxBytes, maxEntries }, isSmall: true };
+}
 
 /** Why a scan cannot be made now. */
 export type ScanObstacle = "new schema" | "locked";

@@ -45,7 +45,7 @@ export interface EncodeOptions {
 /** Rows in one message at most, so that applying one fits in a short transaction. */
 const MAX_EVENTS = 500;
 /** Bytes of a message aimed at; many small messages apply more smoothly than a few huge ones. */
-const TARGET_BYTES = 256 * 1024;
+export const TARGET_BYTES = 256 * 1024;
 /** From here on compression saves more than it costs. */
 const COMPRESS_FROM_BYTES = 2048;
 /** Left for headers and the envelope. */

@@ -7,7 +7,7 @@ import type { StoredChanges } from "../db/snapshot/snapshot_merge.ts";
 import { errorText } from "../errors.ts";
 import { backoffDelayMs } from "../runtime/backoff.ts";
 import { Wakeup } from "../runtime/wakeup.ts";
-import { ChangeScanner, type ChangeScannerParts, DEFAULT_BOUNDS, WHOLE_BOUNDS } from "./change_scanner.ts";
+import { boundsFor, ChangeScanner, type ChangeScannerParts } from "./change_scanner.ts";
 import { CheckedPublisher, type CheckedPublisherParts } from "./checked_publisher.ts";
 import { EchoBook } from "./echo_book.ts";
 import { MessageSender, type MessageSenderParts } from "./message_sender.ts";
@@ -201,19 +201,24 @@ export class Publisher {
 
   /** Publishes what shards that are ready have behind their positions. False if that cannot be read now. */
   async #publishOpen(ready: ShardPublishing[]): Promise<boolean> {
-    const bounds = this.#shards.length === 1 ? WHOLE_BOUNDS : DEFAULT_BOUNDS;
-    const maxEntries = Math.min(bounds.maxEntries, ...ready.map((state) => state.maxEntries));
-    const result = this.#scanner.scan(ready, { ...bounds, maxEntries });
+    const { bounds, isSmall } = boundsFor({
+      maxMessages: Math.min(...ready.map((state) => state.maxMessages)),
+      tables: this.#parts.replica.tables.all().length,
+      shards: this.#shards.length,
+    });
+    const result = this.#scanner.scan(ready, bounds);
     if (typeof result === "string") {
       await this.#scanner.clear(result, this.#signal);
       this.wake();
       return false;
     }
     this.#parts.statistics.captured += result.entries;
+    // A small stream has no room for what would have to follow.
+    const isWhole = result.isAtEnd || isSmall;
     this.#reachedEndAtMs = result.isAtEnd ? this.#parts.clock.nowMs() : -Infinity;
     for (const state of ready) {
       const sets = result.sets.filter((set) => set.shard === state.shard);
-      if (sets.length > 0) this.#sendAll(state, sets, { top: result.to, isWhole: result.isAtEnd });
+      if (sets.length > 0) this.#sendAll(state, sets, { top: result.to, isWhole });
       state.position = Math.max(state.position, result.to);
       state.isBehind = state.hasBacklog = !result.isAtEnd;
     }

@@ -12,9 +12,6 @@
  */
 import { SentSets } from "./sent_sets.ts";
 
-/** A stream that keeps so many messages is never filled by one scan. */
-const MANY_MESSAGES = 256;
-
 export type PublishingPhase = "draining" | "reading" | "checked" | "open";
 
 export class ShardPublishing {
@@ -86,10 +83,5 @@ export class ShardPublishing {
   /** Own messages must be read back before the server trims them. */
   get hasRoom(): boolean {
     return this.unread.size < Math.max(1, Math.floor(this.maxMessages / 2));
-  }
-
-  /** Entries of one scan: each may become a message of its own, and half of what is kept may be unread already. */
-  get maxEntries(): number {
-    return this.maxMessages >= MANY_MESSAGES ? Infinity : Math.max(1, Math.floor(this.maxMessages / 4));
   }
 }
