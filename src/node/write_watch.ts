@@ -3,8 +3,10 @@ import type { Clock } from "../runtime/clock.ts";
 
 /** How long it counts as writing after a change was captured. */
 const SHARED_MS = 500;
-/** What counts as writing without a pause, and as writing all that it can: so many changes in this time. */
-const BUSY = { changes: 20, flatOutChanges: 200, milliseconds: 100 };
+/** For so long changes are counted. */
+const SPAN_MS = 100;
+/** So many in that time count as writing without a pause, and as writing all that it can. */
+const CHANGES = { busy: 20, flatOut: 200 };
 
 /** How much the application writes: now and then, without a pause, or all that it can. */
 export type WriteLoad = "light" | "busy" | "flat out";
@@ -40,18 +42,16 @@ export class WriteWatch {
     const [atMs, captured] = [this.#clock.nowMs(), this.#captured()];
     const passedMs = atMs - this.#measured.atMs;
     const changes = captured - this.#measured.captured;
-    if (passedMs >= BUSY.milliseconds) {
-      this.#load = loadOf(changes * BUSY.milliseconds / passedMs);
+    if (passedMs >= SPAN_MS) {
       this.#measured = { atMs, captured };
+      return this.#load = loadOf(changes * SPAN_MS / passedMs);
     }
-    return this.#load === "light" && changes >= BUSY.changes && passedMs < BUSY.milliseconds
-      ? "busy"
-      : this.#load;
+    return this.#load === "light" && changes >= CHANGES.busy ? "busy" : this.#load;
   }
 }
 
-/** The load of so many changes in the time that BUSY gives. */
+/** The load of so many changes in a span. */
 function loadOf(changes: number): WriteLoad {
-  if (changes >= BUSY.flatOutChanges) return "flat out";
-  return changes >= BUSY.changes ? "busy" : "light";
+  if (changes >= CHANGES.flatOut) return "flat out";
+  return changes >= CHANGES.busy ? "busy" : "light";
 }

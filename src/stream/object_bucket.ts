@@ -58,16 +58,12 @@ export class ObjectBucket {
     await this.#makeStream(manager, signal);
     const old = await this.#meta(manager, { name, signal });
     const id = crypto.getRandomValues(new Uint8Array(12)).toHex();
+    const { bucket, connection: { nats, session } } = this.#options;
     let mayBeShown = false;
     try {
-      const chunkBytes = Math.min(
-        CHUNK_BYTES,
-        this.#options.connection.nats.info?.max_payload ?? CHUNK_BYTES,
-      );
-      const { nats, session } = this.#options.connection;
+      const chunkBytes = Math.min(CHUNK_BYTES, nats.info?.max_payload ?? CHUNK_BYTES);
       const subject = this.#chunkSubject(id);
       const written = await writeChunks(content, { nats, session, subject, chunkBytes, signal });
-      const { bucket } = this.#options;
       const meta = { name, bucket, nuid: id, headers: options.headers, chunkBytes, ...written };
       const rollup = messageHeaders();
       rollup.set("Nats-Rollup", "sub");

@@ -46,7 +46,6 @@ export class StreamReader {
    * of them it belongs to: what is left of one shows when it ends.
    */
   #left = 0;
-  #requestCount = 0;
   #batchBytes: number;
   #expected: number;
   readonly #consumer: string;
@@ -99,7 +98,7 @@ export class StreamReader {
 
   async #open(signal: AbortSignal): Promise<void> {
     const { connection, manager, stream, fromSequence } = this.#options;
-    this.#subscription = connection.nats.subscribe(`${this.#inbox}.*`, {
+    this.#subscription = connection.nats.subscribe(this.#inbox, {
       callback: (error, message) => {
         // An error thrown here would end the library's reading of the whole connection.
         try {
@@ -136,7 +135,7 @@ export class StreamReader {
 
   #receive(message: Msg): void {
     this.#silence = 0;
-    if (message.subject.startsWith(this.#inbox)) return this.#receiveStatus(message);
+    if (message.subject === this.#inbox) return this.#receiveStatus(message);
     this.#left--;
     const stored = deliveredMessage(this.#options.shard, message);
     this.#assertExpected(stored.sequence);
@@ -188,7 +187,6 @@ export class StreamReader {
       this.#isOpen && this.#left <= BATCH_MESSAGES && !this.#queue.isClosed &&
       this.#queue.messages < 2 * BATCH_MESSAGES && this.#queue.bytes < 2 * this.#batchBytes
     ) {
-      const subject = `${this.#inbox}.${++this.#requestCount}`;
       const request = {
         batch: BATCH_MESSAGES,
         max_bytes: this.#batchBytes,
@@ -197,7 +195,7 @@ export class StreamReader {
       };
       this.#left += BATCH_MESSAGES;
       const next = `$JS.API.CONSUMER.MSG.NEXT.${stream}.${this.#consumer}`;
-      nats.publish(next, JSON.stringify(request), { reply: subject });
+      nats.publish(next, JSON.stringify(request), { reply: this.#inbox });
     }
   }
 

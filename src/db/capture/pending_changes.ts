@@ -61,7 +61,7 @@ export class PendingChanges {
   #displaced: DisplacedRow[] = [];
   /** What own messages before it have settled in this transaction. */
   #echoed: EchoedEntries[] = [];
-  /** The settled entry that holds the highest id; it goes once another does. */
+  /** The settled entry that holds the highest id; it goes once a higher one is settled. */
   #kept: number | undefined;
 
   constructor(log: ChangeLog, tables: ArmedTables, retained: RetainedEntries, loadLimit = LOAD_LIMIT) {
