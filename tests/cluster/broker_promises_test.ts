@@ -1,7 +1,7 @@
 /** What a node says of its broker, on real processes. */
 import assert from "node:assert/strict";
 import { shortenLease } from "../support/claims.ts";
-import { Cluster, waitUntil } from "../support/cluster.ts";
+import { Cluster } from "../support/cluster.ts";
 
 const SCHEMA = "CREATE TABLE t (id INTEGER PRIMARY KEY, v)";
 
@@ -22,7 +22,7 @@ Deno.test("a node says what the broker keeps, and who is about to miss some of i
   slow.sql("BEGIN IMMEDIATE");
   for (let id = 1; id <= 14; id++) {
     writer.sql(`INSERT INTO t VALUES (${id}, 'one message each')`);
-    await waitUntil(() => writer.countPending() === 0, { timeoutMs: 10_000, what: () => writer.log });
+    await writer.untilPublished({ timeoutMs: 10_000 });
   }
   await writer.waitForLog(
     /WARN {2}a node lags: it has not read more than half of what a stream keeps node=2 /,

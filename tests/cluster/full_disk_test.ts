@@ -11,8 +11,7 @@ import { WRITERS_SCHEMA } from "../support/writers.ts";
 
 const MEGABYTE = 1024 * 1024;
 const FULL = /^marmot: Cannot write to the database: its disk is full$/m;
-const canMount = await SmallDisk.isPossible();
-if (!canMount) console.log("full_disk_test.ts: no small disk can be mounted here, which takes root");
+const canMount = await SmallDisk.isPossible("full_disk_test.ts");
 
 /** Inserts rows of 4 kB each; where the disk is full SQLite refuses it, whole. */
 function insertRows(node: ClusterNode, { firstId, count }: { firstId: number; count: number }): void {

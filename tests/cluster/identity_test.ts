@@ -13,7 +13,7 @@ function sentencesOf(node: ClusterNode, from = 0): string[] {
 }
 
 async function settled(node: ClusterNode): Promise<void> {
-  await waitUntil(() => node.countPending() === 0, { timeoutMs: 20_000, what: () => node.log });
+  await node.untilPublished();
 }
 
 Deno.test("a second node with an id given by flag is refused, and told who holds it", async () => {

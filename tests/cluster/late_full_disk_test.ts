@@ -18,8 +18,7 @@ const FLAGS = ["-shards", "1", "-max-log-entries", String(KEPT)];
 const MISSED_ROWS = 8_000;
 /** What no sentence is. */
 const BROKEN = /defect|disk I\/O error|\n {4}at /;
-const canMount = await SmallDisk.isPossible();
-if (!canMount) console.log("late_full_disk_test.ts: no small disk can be mounted here, which takes root");
+const canMount = await SmallDisk.isPossible("late_full_disk_test.ts");
 
 interface World extends AsyncDisposable {
   readonly disk: SmallDisk;
@@ -45,7 +44,7 @@ async function startWorld(): Promise<World> {
   );
   const publish = async (text: string) => {
     first.sql(text);
-    await waitUntil(() => first.countPending() === 0, { timeoutMs: 20_000, what: () => first.log });
+    await first.untilPublished();
   };
   // In pieces that the stream holds until this node has read them itself.
   const pieceRows = MISSED_ROWS / 8;

@@ -1,6 +1,6 @@
 /** Late nodes whose schema is not that of the snapshot that they take over: it has more than theirs, or less. */
 import assert from "node:assert/strict";
-import { Cluster, type ClusterNode, waitUntil } from "../support/cluster.ts";
+import { Cluster, type ClusterNode } from "../support/cluster.ts";
 import { saveSnapshot } from "../support/snapshots.ts";
 
 const SCHEMA = "CREATE TABLE t (id INTEGER PRIMARY KEY, v)";
@@ -20,7 +20,7 @@ async function writePastRetention(node: ClusterNode, write: (i: number) => strin
 }
 
 async function untilPublished(node: ClusterNode): Promise<void> {
-  await waitUntil(() => node.countPending() === 0, { timeoutMs: 20_000, what: () => node.log });
+  await node.untilPublished();
 }
 
 function rowsOf(node: ClusterNode, select: string): unknown[][] {

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
-import { Cluster, type ClusterNode, waitUntil } from "../support/cluster.ts";
+import { Cluster, type ClusterNode } from "../support/cluster.ts";
 import { FaultProxy } from "../support/fault_proxy.ts";
 import { NatsServer } from "../support/nats_server.ts";
 import { announcedRandom } from "../support/random.ts";
@@ -31,7 +31,7 @@ async function writePastRetention(node: ClusterNode): Promise<void> {
       INSERT OR REPLACE INTO people VALUES (${i % 30}, 'mail ${(i * 7) % 30}', 'later ${i}');`);
     await delay(15);
   }
-  await waitUntil(() => node.countPending() === 0, { timeoutMs: 20_000, what: () => node.log });
+  await node.untilPublished();
 }
 
 Deno.test("a node that was away past the retention catches up while its application writes, and keeps what it wrote", async () => {
@@ -115,7 +115,7 @@ Deno.test("a late node whose newest snapshot is damaged says so and takes the on
     const saved = await saveSnapshot(cluster, first, flags);
     assert.equal(saved.code, 0, saved.error);
     first.sql(`INSERT OR REPLACE INTO t VALUES (1, 'behind the ${round} snapshot')`);
-    await waitUntil(() => first.countPending() === 0, { timeoutMs: 20_000, what: () => first.log });
+    await first.untilPublished();
   }
   const [newest] = await entriesIn(folder);
   const path = join(folder, newest?.object ?? "");

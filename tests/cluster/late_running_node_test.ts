@@ -1,6 +1,6 @@
 /** A node that falls behind while it runs and stays connected: what it has not read is trimmed, and it catches up by itself. */
 import assert from "node:assert/strict";
-import { Cluster, type ClusterNode, waitUntil } from "../support/cluster.ts";
+import { Cluster, type ClusterNode } from "../support/cluster.ts";
 import { saveSnapshot, temporaryFiles } from "../support/snapshots.ts";
 
 const SCHEMA = `CREATE TABLE t (id INTEGER PRIMARY KEY, v);
@@ -19,7 +19,7 @@ const ASKED_BYTES = 2 * 8 * 1024 * 1024;
 /** Writes what becomes messages of its own: later changes of the same rows would be told by one. */
 async function publish(node: ClusterNode, text: string): Promise<void> {
   node.sql(text);
-  await waitUntil(() => node.countPending() === 0, { timeoutMs: 20_000, what: () => node.log });
+  await node.untilPublished();
 }
 
 Deno.test("a node that is halted past the retention, and stays connected, catches up while its application writes", async () => {

@@ -1,7 +1,7 @@
 /** An application that keeps the write lock of a node's database for long. */
 import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
-import { Cluster, type ClusterNode, waitUntil } from "../support/cluster.ts";
+import { Cluster, type ClusterNode } from "../support/cluster.ts";
 import { WRITERS_SCHEMA } from "../support/writers.ts";
 
 const LOCK_MS = 30_000;
@@ -16,7 +16,7 @@ Deno.test("remote changes wait for a write lock of thirty seconds: the node live
   const heldAt = performance.now();
   writing.sql(`WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < ${REMOTE_ROWS})
     INSERT INTO t (id, v) SELECT 1000 + x, 'remote' FROM c`);
-  await waitUntil(() => writing.countPending() === 0, { timeoutMs: 10_000, what: () => writing.log });
+  await writing.untilPublished({ timeoutMs: 10_000 });
   assert.equal(countRows(locked), 1);
   await locked.waitForLog(/ WARN {2}an application holds the database's write lock/);
   assert.equal(countRows(locked), 1);

@@ -191,6 +191,6 @@ Deno.test("a burst in the original's format does not trim what its own node has 
   await node.kill();
   node.sql("COMMIT");
   await node.start();
-  await waitUntil(() => node.countPending() === 0, { timeoutMs: 20_000, what: () => node.log });
+  await node.untilPublished();
   assert.doesNotMatch(node.log, /stream stopped/);
 });

@@ -38,7 +38,7 @@ async function makeLate(): Promise<Cluster> {
   late.sql("INSERT INTO t VALUES (1000, 'own')");
   for (let id = 1; id <= ROWS; id++) {
     writing.sql(`INSERT INTO t VALUES (${id}, 'missed')`);
-    await waitUntil(() => writing.countPending() === 0, { timeoutMs: 20_000, what: () => writing.log });
+    await writing.untilPublished();
   }
   return cluster;
 }
@@ -147,7 +147,7 @@ Deno.test("marmot resync -from snapshot beside a running node makes rows equal, 
     { timeoutMs: 20_000, what: () => other.log },
   );
   writing.sql("DELETE FROM t WHERE id = 2; UPDATE t SET v = 'c' WHERE id = 1");
-  await waitUntil(() => writing.countPending() === 0, { timeoutMs: 20_000, what: () => writing.log });
+  await writing.untilPublished();
   const saved = await saveSnapshot(cluster, writing, flags);
   assert.equal(saved.code, 0, saved.error);
   const done = await resync(other, "-from", "snapshot", "-yes", ...flags);

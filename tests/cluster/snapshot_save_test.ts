@@ -51,7 +51,7 @@ Deno.test("-save-snapshot saves without a node what is published, as a person ca
   const node = cluster.node(1);
   const args = ["-save-snapshot", "-db-path", node.path, "-nats-url", cluster.server.url];
   node.sql("INSERT INTO t VALUES (1, 'published')");
-  await waitUntil(() => node.countPending() === 0, { timeoutMs: 20_000, what: () => node.log });
+  await node.untilPublished();
   assert.equal(await node.stop(), 0);
   const saved = await new MarmotRun(args).ended();
   assert.equal(saved.code, 0, saved.error);
@@ -122,7 +122,7 @@ Deno.test("a nats-server that is killed during the upload is one sentence, and t
   const first = await saveSnapshot(cluster, node, ["-json"]);
   assert.equal(first.code, 0, first.error);
   node.sql(rowsOf(20_000_000));
-  await waitUntil(() => node.countPending() === 0, { timeoutMs: 60_000, what: () => node.log });
+  await node.untilPublished({ timeoutMs: 60_000 });
   await using proxy = await FaultProxy.start({
     target: () => cluster.server.port,
     random: announcedRandom("a server killed during an upload"),

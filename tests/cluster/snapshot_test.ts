@@ -78,7 +78,7 @@ Deno.test("all that stood behind the snapshot is in the database when the new no
   node.sql(`UPDATE t SET v = 'behind it' WHERE id = -2; DELETE FROM t WHERE id = -3;
     WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < ${ROWS_BEHIND})
     INSERT INTO t SELECT i, 'behind it' FROM n`);
-  await waitUntil(() => node.countPending() === 0, { timeoutMs: 40_000, what: () => node.log });
+  await node.untilPublished({ timeoutMs: 40_000 });
   await using cold = coldNode(cluster, 2);
   await untilReady(cold);
   using database = new DatabaseSync(cold.path, { readOnly: true });
@@ -174,7 +174,7 @@ Deno.test("a snapshot that the streams have left behind is refused", async () =>
   assert.equal(saved.code, 0, saved.error);
   for (let id = 100; id < 120; id++) {
     node.sql(`INSERT INTO t VALUES (${id}, 'later')`);
-    await waitUntil(() => node.countPending() === 0, { timeoutMs: 20_000, what: () => node.log });
+    await node.untilPublished();
   }
   await using cold = coldNode(cluster, 2, ["-shards", "1"]);
   await untilEnded(cold);

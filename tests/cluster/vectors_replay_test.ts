@@ -262,7 +262,7 @@ Deno.test("a node takes over a database of the original: its positions, what it 
   writeFileSync(node.seqMapPath, encodeSeqMap(new Map([[unread.stream, 1]])));
   await node.start();
   node.sql("INSERT INTO notes (title) VALUES ('after the restart')");
-  await waitUntil(() => node.countPending() === 0, { timeoutMs: 10_000, what: () => node.log });
+  await node.untilPublished({ timeoutMs: 10_000 });
   assert.equal(node.application.prepare("SELECT count(*) AS n FROM notes").get()?.["n"], 2);
 });
 

@@ -243,6 +243,11 @@ export class ClusterNode implements AsyncDisposable {
     );
   }
 
+  /** Waits until all its changes were published and read back, and fails with the log when they are not. */
+  async untilPublished({ timeoutMs = 20_000 } = {}): Promise<void> {
+    await waitUntil(() => this.countPending() === 0, { timeoutMs, what: () => this.log });
+  }
+
   /** Waits for a line in the log behind `from`, and fails with the log when it does not come. */
   async waitForLog(pattern: RegExp, { from = 0, timeoutMs = 20_000 } = {}): Promise<void> {
     await waitUntil(() => pattern.test(this.log.slice(from)), {

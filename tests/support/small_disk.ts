@@ -15,12 +15,13 @@ export class SmallDisk implements AsyncDisposable {
     this.folder = folder;
   }
 
-  /** Whether this process may mount: root may, unless it is root of a container without that right. */
-  static async isPossible(): Promise<boolean> {
+  /** Whether this process may mount: root may, unless it is root of a container without that right. Says so where `test` goes without. */
+  static async isPossible(test: string): Promise<boolean> {
     try {
       await SmallDisk.mount(65_536)[Symbol.asyncDispose]();
       return true;
     } catch {
+      console.log(`${test}: no small disk can be mounted here, which takes root`);
       return false;
     }
   }
