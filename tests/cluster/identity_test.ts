@@ -12,10 +12,6 @@ function sentencesOf(node: ClusterNode, from = 0): string[] {
   return node.log.slice(from).split("\n").filter((line) => line.startsWith("marmot: "));
 }
 
-async function settled(node: ClusterNode): Promise<void> {
-  await node.untilPublished();
-}
-
 Deno.test("a second node with an id given by flag is refused, and told who holds it", async () => {
   await using cluster = await Cluster.start({ nodes: 2, schema: SCHEMA, isStarted: false });
   const [holder, second] = [cluster.node(1), cluster.node(2)];
@@ -53,7 +49,7 @@ Deno.test("a second process on the same database is refused, with the same id, w
     );
   }
   holder.sql("INSERT INTO t VALUES (1, 'undisturbed')");
-  await settled(holder);
+  await holder.untilPublished();
   assert.ok(holder.isRunning);
 });
 
@@ -84,7 +80,7 @@ Deno.test("a copy on another machine takes an id of its own, and what it inherit
   const [original, copy] = [cluster.node(1), cluster.node(2)];
   await original.start({ isIdGiven: false });
   original.sql("INSERT INTO t VALUES (1, 'before the copy'), (2, 'before the copy')");
-  await settled(original);
+  await original.untilPublished();
   await cluster.server.stop();
   original.sql(
     "INSERT INTO t VALUES (3, 'pending in the copy'); UPDATE t SET v = 'pending, too' WHERE id = 1",
@@ -93,7 +89,7 @@ Deno.test("a copy on another machine takes an id of its own, and what it inherit
   copy.sql("INSERT INTO t VALUES (4, 'of the copy, before Marmot ran there')");
   assert.ok(copy.countPending() > 0);
   await cluster.server.restart();
-  await settled(original);
+  await original.untilPublished();
   original.sql("UPDATE t SET v = 'newer' WHERE id = 2");
   await copy.start({ isIdGiven: false, env: { MARMOT_MACHINE: "elsewhere" } });
   assert.match(copy.log, WAITING);
@@ -127,14 +123,14 @@ Deno.test("an original that was down while its copy ran under its id is the one 
   const [original, copy] = [cluster.node(1), cluster.node(2)];
   await original.start({ isIdGiven: false });
   original.sql("INSERT INTO t VALUES (1, 'before the copy')");
-  await settled(original);
+  await original.untilPublished();
   await original.kill();
   copyOnto(original, copy);
   const id = nodeIdOf(original);
   await copy.start({ isIdGiven: false, env: { MARMOT_MACHINE: "elsewhere" } });
   assert.equal(nodeIdOf(copy), id);
   copy.sql("INSERT INTO t VALUES (2, 'of the copy'); UPDATE t SET v = 'of the copy, too' WHERE id = 1");
-  await settled(copy);
+  await copy.untilPublished();
   original.sql(
     "INSERT INTO t VALUES (3, 'of the original, while it was down'); UPDATE t SET v = 'last' WHERE id = 1",
   );
@@ -168,7 +164,7 @@ Deno.test("a node halted past its lease stops when another has its id by then, a
   const [older, newer] = [cluster.node(1), cluster.node(2)];
   await older.start();
   older.sql("INSERT INTO t VALUES (1, 'of the older')");
-  await settled(older);
+  await older.untilPublished();
   older.pause();
   await newer.start({ flags: ["-node-id", "1"] });
   assert.match(newer.log, WAITING);

@@ -15,12 +15,8 @@ async function writePastRetention(node: ClusterNode, write: (i: number) => strin
   for (let i = 0; i < KEPT + 10; i++) {
     node.sql(write(i));
     // A message of its own.
-    await untilPublished(node);
+    await node.untilPublished();
   }
-}
-
-async function untilPublished(node: ClusterNode): Promise<void> {
-  await node.untilPublished();
 }
 
 function rowsOf(node: ClusterNode, select: string): unknown[][] {
@@ -44,7 +40,7 @@ Deno.test("a late node that lacks a column and a table of the snapshot says so, 
     (i) => `INSERT INTO t VALUES (${i}, 'later', 'extra ${i}'); INSERT INTO later VALUES (${i}, 'new')`,
   );
   first.sql("DELETE FROM t WHERE id = 501");
-  await untilPublished(first);
+  await first.untilPublished();
   const saved = await saveSnapshot(cluster, first);
   assert.equal(saved.code, 0, saved.error);
 
@@ -85,14 +81,14 @@ Deno.test("a late node that has a column and a table that the snapshot lacks tak
   );
   await writePastRetention(first, (i) => `INSERT INTO t VALUES (${i}, 'later')`);
   first.sql("UPDATE t SET v = 'later' WHERE id = 500 OR id = 502; DELETE FROM t WHERE id = 501");
-  await untilPublished(first);
+  await first.untilPublished();
   const saved = await saveSnapshot(cluster, first);
   assert.equal(saved.code, 0, saved.error);
 
   await late.start({ flags: ["-enable-snapshot=true"] });
   await late.waitForLog(/INFO {2}snapshot taken over/, { timeoutMs: 60_000 });
   late.sql("INSERT INTO later VALUES (2, 'afterwards')");
-  await untilPublished(late);
+  await late.untilPublished();
   // What comes to a node without them waits there as ever.
   first.sql(COLUMN);
   first.sql(TABLE);
